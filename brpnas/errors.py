@@ -1,0 +1,32 @@
+"""Errors that are meant for the user: one line that says what is wrong and what is accepted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "unknown_name"]
+
+
+class UserError(Exception):
+    """Something the user can put right: the message names the file or option and the choices.
+
+    The command line prints the message without a traceback and exits with status 2.
+    """
+
+
+def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
+    """Make the error for a mistyped name.
+
+    Args:
+        kind: what the name stands for, such as ``"strategy"`` or ``"column of table.parquet"``.
+        name: the name as the user wrote it.
+        choices: the names that exist.
+
+    Returns:
+        An error that suggests the nearest choice, if there is one, and lists all of them.
+    """
+    known = list(choices)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UserError(f"unknown {kind} '{name}'.{hint} Choices: {', '.join(known) or '(none)'}")

@@ -1,0 +1,120 @@
+"""The torch network around a NAS-Bench-201 cell, as in Dong & Yang, ICLR 2020, figure 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from brpnas.spaces._cell_function import EDGES
+from brpnas.spaces.space import NetworkShape
+
+__all__ = ["CellNetwork"]
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+    )
+
+
+class _ReluConvNorm(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__(
+            nn.ReLU(), _conv(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs)
+        )
+
+
+def _operation(name: str, channels: int, groups: int) -> nn.Module:
+    if name == "skip_connect":
+        return nn.Identity()
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    return _ReluConvNorm(channels, channels, 1 if name == "nor_conv_1x1" else 3, 1, groups)
+
+
+class _Cell(nn.Module):
+    """Four nodes; each is the sum of the operations that lead to it."""
+
+    def __init__(self, operations: tuple[str, ...], channels: int, groups: int) -> None:
+        super().__init__()
+        self.operations = nn.ModuleDict(
+            {
+                f"{source}to{target}": _operation(name, channels, groups)
+                for (source, target), name in zip(EDGES, operations, strict=True)
+                if name != "none"
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, channels, height, width), all nodes alike
+        nodes = [x]
+        for target in (1, 2, 3):
+            arriving = [
+                self.operations[f"{source}to{target}"](nodes[source])
+                for source in range(target)
+                if f"{source}to{target}" in self.operations
+            ]
+            node = arriving[0] if arriving else torch.zeros_like(x)
+            for other in arriving[1:]:
+                node = node + other
+            nodes.append(node)
+        return nodes[3]
+
+
+class _Reduction(nn.Module):
+    """The residual block with stride 2 between two stages."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            _ReluConvNorm(inputs, outputs, 3, 2, groups),
+            _ReluConvNorm(outputs, outputs, 3, 1, groups),
+        )
+        # ceil_mode keeps both branches of one size where the image's size is odd.
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, stride=2, ceil_mode=True), _conv(inputs, outputs, 1, 1, groups)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        main: Tensor = self.main(x)
+        return main + self.shortcut(x)
+
+
+class CellNetwork(nn.Module):
+    """Stem, three stages of cells with reductions between them, classifier.
+
+    Every operation that is written is held and run, dead branches included, as in the official
+    networks; an operation that is fed by nothing sees zeros.
+
+    Args:
+        operations: the six operations of the cell, in the order of its string.
+        shape: widths, depths and image size.
+    """
+
+    def __init__(self, operations: tuple[str, ...], shape: NetworkShape) -> None:
+        super().__init__()
+        self.shape = shape
+        groups = shape.replicas
+        width = shape.channels * groups
+        layers: list[nn.Module] = [
+            _conv(shape.input_channels * groups, width, 3, 1, groups),
+            nn.BatchNorm2d(width),
+        ]
+        for stage in range(3):
+            if stage:
+                layers.append(_Reduction(width, 2 * width, groups))
+                width *= 2
+            layers += [_Cell(operations, width, groups) for _ in range(shape.cells_per_stage)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+        self.features = nn.Sequential(*layers)
+        # A 1x1 convolution is the linear classifier of each replica.
+        self.classifier = nn.Conv2d(width, shape.classes * groups, 1, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (batch, replicas * input_channels, size, size) to scores.
+
+        Returns:
+            Scores of shape (batch, classes), or (batch, replicas, classes) for several replicas.
+        """
+        scores = self.classifier(self.features(x)).flatten(1)
+        replicas = self.shape.replicas
+        return scores if replicas == 1 else scores.unflatten(1, (replicas, -1))

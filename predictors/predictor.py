@@ -1,0 +1,49 @@
+"""What learns a metric from graphs: the noun Predictor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.spaces import Graph
+
+__all__ = ["Prediction", "Predictor"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of n networks.
+
+    Attributes:
+        mean: expected metric, shape (n,), in the unit of the values it was fitted to. A predictor
+            that only ranks gives a score without a unit instead; larger still means larger.
+        std: standard deviation of the error it expects, shape (n,), or None where unknown.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64] | None = None
+
+
+class Predictor(ABC):
+    """Learns a metric from graphs, in scikit-learn's manner: the constructor only stores."""
+
+    @abstractmethod
+    def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
+        """Learn from networks and their metric, shape (n,), without missing values.
+
+        Raises:
+            UserError: too few networks, a constant or a non-finite metric.
+        """
+
+    @abstractmethod
+    def predict(self, graphs: Sequence[Graph]) -> Prediction:
+        """Predict the metric of networks of the space it was fitted on."""
+
+    def rank(self, graphs: Sequence[Graph]) -> NDArray[np.int64]:
+        """Return the order of the networks by predicted metric, largest first."""
+        return np.argsort(-self.predict(graphs).mean, kind="stable")
