@@ -7,21 +7,55 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brpnas.errors import UserError
 from brpnas.spaces import Architecture, CategoricalSpace
 
-__all__ = ["Candidate", "Constraint", "Observation", "Problem"]
+__all__ = ["Candidate", "Constraint", "Observation", "Problem", "check_reachable"]
 
 A = TypeVar("A", bound=Architecture)
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """The metric of the answer is at most the limit, in the metric's own unit."""
+    """The metric of the answer is at most the limit, in the metric's own unit.
+
+    Raises:
+        UserError: the limit is not a finite number.
+    """
 
     metric: str
     limit: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.limit):
+            raise UserError(f"the limit on {self.metric} must be a number, not {self.limit}")
+
+    def excess(self, costs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how far costs lie above the limit, as a share of it; infinite if unknown."""
+        over = np.maximum(0.0, costs - self.limit) / abs(self.limit or 1.0)
+        return np.where(np.isnan(costs), np.inf, over)
+
+
+def check_reachable(constraint: Constraint, costs: NDArray[np.float64]) -> None:
+    """Refuse a limit that no network meets, where all costs are known before a search.
+
+    Args:
+        constraint: the limit.
+        costs: the constrained metric of every network, in the unit of the limit; NaN where missing.
+
+    Raises:
+        UserError: no cost is known, or the smallest is above the limit.
+    """
+    known = costs[~np.isnan(costs)]
+    if not len(known):
+        raise UserError(f"no network has a value of {constraint.metric}")
+    if known.min() > constraint.limit:
+        raise UserError(
+            f"no network has {constraint.metric} of at most {constraint.limit:g}: "
+            f"the smallest is {known.min():g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -46,7 +80,7 @@ class Observation(Generic[A]):
 
     Attributes:
         arch: the network.
-        objective: the metric to maximise; NaN where the evaluation failed or is missing.
+        objective: the metric to maximise; not finite where the evaluation failed or is missing.
         costs: each constrained metric; NaN where missing.
     """
 
@@ -93,13 +127,15 @@ class Problem(Generic[A]):
 
     def violation(self, observation: Observation[A]) -> float:
         """Sum of relative excesses over the limits: 0 if all are met, infinite if unknown."""
-        total = 0.0
-        for constraint in self.constraints:
-            cost = observation.costs.get(constraint.metric, np.nan)
-            if np.isnan(cost):
-                return np.inf
-            total += max(0.0, cost - constraint.limit) / abs(constraint.limit or 1.0)
-        return total
+        costs = (
+            (limit, np.array(observation.costs.get(limit.metric, np.nan)))
+            for limit in self.constraints
+        )
+        return float(sum(limit.excess(cost) for limit, cost in costs))
+
+    def feasible(self, observation: Observation[A]) -> bool:
+        """Tell whether a network has an objective and keeps every limit."""
+        return bool(np.isfinite(observation.objective)) and self.violation(observation) == 0
 
     def merit(self, observation: Observation[A]) -> tuple[float, float]:
         """Order observations, larger is better: feasible ones by objective, then by violation.
@@ -107,7 +143,7 @@ class Problem(Generic[A]):
         Feasible before infeasible, as in Deb, "An efficient constraint handling method for
         genetic algorithms", 2000. An unknown objective is the worst.
         """
-        if np.isnan(observation.objective):
+        if not np.isfinite(observation.objective):
             return (-np.inf, -np.inf)
         violation = self.violation(observation)
         return (-violation, observation.objective)

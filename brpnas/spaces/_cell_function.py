@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = ["EDGES", "OPERATIONS", "CellFunction", "cell_function", "surviving"]
@@ -21,11 +21,14 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source node, target node) of the six operations, in the order of the official string."""
 
-# A sum of atoms: ((atom, pools passed, how often), ...), sorted. Atom 0 is the cell's input.
+_Sum = Counter[tuple[int, int]]
+"""How often a sum holds each (atom, pools passed)."""
+
 Terms = tuple[tuple[int, int, int], ...]
+"""The same as a sorted tuple of (atom, pools passed, how often). Atom 0 is the cell's input."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class CellFunction:
     """Canonical description of what a cell computes.
 
@@ -41,10 +44,10 @@ class CellFunction:
 
 def cell_function(operations: Sequence[str]) -> CellFunction:
     """Describe what the cell with these six operations (in the order of EDGES) computes."""
-    nodes: list[Counter[tuple[int, int]]] = [Counter({(0, 0): 1})]
-    convolutions: list[tuple[str, Counter[tuple[int, int]]]] = []
+    nodes: list[_Sum] = [Counter({(0, 0): 1})]
+    convolutions: list[tuple[str, _Sum]] = []
     for target in (1, 2, 3):
-        node: Counter[tuple[int, int]] = Counter()
+        node: _Sum = Counter()
         for (source, end), operation in zip(EDGES, operations, strict=True):
             terms = nodes[source] if end == target else None
             if not terms or operation == "none":
@@ -60,9 +63,7 @@ def cell_function(operations: Sequence[str]) -> CellFunction:
     return _smallest(convolutions, nodes[3])
 
 
-def _smallest(
-    convolutions: list[tuple[str, Counter[tuple[int, int]]]], output: Counter[tuple[int, int]]
-) -> CellFunction:
+def _smallest(convolutions: list[tuple[str, _Sum]], output: _Sum) -> CellFunction:
     live: set[int] = set()
     pending = [atom for atom, _ in output if atom]
     while pending:
@@ -71,21 +72,30 @@ def _smallest(
             live.add(atom)
             pending += [source for source, _ in convolutions[atom - 1][1] if source]
 
-    def describe(names: dict[int, int]) -> CellFunction:
-        def rename(terms: Counter[tuple[int, int]]) -> Terms:
+    # What a convolution computes, written out down to the cell's input: equal only where two
+    # convolutions differ in nothing but their weights, so only those need to be tried in any order.
+    written: dict[int, tuple[object, ...]] = {0: ()}
+    for atom in sorted(live):  # a convolution reads only those made before it
+        operation, terms = convolutions[atom - 1]
+        reads = sorted((repr(written[a]), pools, n) for (a, pools), n in terms.items())
+        written[atom] = (operation, *reads)
+    alike = [
+        list(group) for _, group in itertools.groupby(
+            sorted(live, key=lambda atom: repr(written[atom])), key=lambda atom: written[atom]
+        )
+    ]  # fmt: skip
+
+    def describe(order: Iterable[Sequence[int]]) -> tuple[tuple[tuple[str, Terms], ...], Terms]:
+        names = {atom: name for name, atom in enumerate((0, *itertools.chain(*order)))}
+
+        def rename(terms: _Sum) -> Terms:
             return tuple(sorted((names[a], pools, n) for (a, pools), n in terms.items()))
 
-        ordered = sorted(live, key=names.__getitem__)
-        return CellFunction(
-            tuple((convolutions[a - 1][0], rename(convolutions[a - 1][1])) for a in ordered),
-            rename(output),
-        )
+        renamed = [(convolutions[a - 1][0], rename(convolutions[a - 1][1])) for a in names if a]
+        return tuple(renamed), rename(output)
 
-    # At most six convolutions live, and six only without a chain: 720 renamings at the worst.
-    return min(
-        describe({0: 0, **dict(zip(sorted(live), names, strict=True))})
-        for names in itertools.permutations(range(1, len(live) + 1))
-    )
+    orders = itertools.product(*(itertools.permutations(group) for group in alike))
+    return CellFunction(*min(map(describe, orders)))
 
 
 def surviving(operations: Sequence[str]) -> tuple[bool, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -53,10 +55,8 @@ class _Cell(nn.Module):
                 for source in range(target)
                 if f"{source}to{target}" in self.operations
             ]
-            node = arriving[0] if arriving else torch.zeros_like(x)
-            for other in arriving[1:]:
-                node = node + other
-            nodes.append(node)
+            # sum() would start from the integer 0 and add one more operation to every node.
+            nodes.append(functools.reduce(torch.add, arriving) if arriving else torch.zeros_like(x))
         return nodes[3]
 
 
@@ -75,8 +75,7 @@ class _Reduction(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        main: Tensor = self.main(x)
-        return main + self.shortcut(x)
+        return torch.add(self.main(x), self.shortcut(x))
 
 
 class CellNetwork(nn.Module):
@@ -115,6 +114,6 @@ class CellNetwork(nn.Module):
         Returns:
             Scores of shape (batch, classes), or (batch, replicas, classes) for several replicas.
         """
-        scores = self.classifier(self.features(x)).flatten(1)
+        scores: Tensor = self.classifier(self.features(x)).flatten(1)
         replicas = self.shape.replicas
-        return scores if replicas == 1 else scores.unflatten(1, (replicas, -1))
+        return scores if replicas == 1 else scores.view(len(x), replicas, -1)

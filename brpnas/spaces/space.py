@@ -131,8 +131,12 @@ class Space(ABC, Generic[A]):
         return arch
 
     def build(self, arch: A, shape: NetworkShape | None = None) -> nn.Module:
-        """Make the torch module, with freshly initialised weights."""
-        raise TypeError(f"space '{self.name}' does not build networks (asked for {arch})")
+        """Make the torch module, with freshly initialised weights.
+
+        Raises:
+            UserError: the space does not build networks.
+        """
+        raise UserError(f"space '{self.name}' does not build networks (asked for {arch}, {shape})")
 
 
 class CategoricalSpace(Space[A]):

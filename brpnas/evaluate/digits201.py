@@ -1,0 +1,82 @@
+"""The embedded table: every distinct NAS-Bench-201 cell, really trained on small digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from brpnas.datasets import Card, Table
+from brpnas.errors import UserError
+from brpnas.evaluate.digits import distorted_digits
+from brpnas.evaluate.trained import Training, TrainingEvaluator
+from brpnas.evaluate.training import Protocol
+from brpnas.executors import Executor
+from brpnas.spaces import Cell, NASBench201, NetworkShape
+
+__all__ = ["PROTOCOL", "SHAPE", "build_digits201"]
+
+SHAPE = NetworkShape(channels=8, cells_per_stage=1)
+# Few steps at a low rate: what a cell makes of them differs more between cells than between seeds
+# (trained to the end, all cells come out alike on digits).
+PROTOCOL = Protocol(epochs=8, batch=64, learning_rate=0.02, crop=0, flip=False, seeds=3)
+
+
+def build_digits201(
+    folder: Path,
+    executor: Executor,
+    seeds: int = PROTOCOL.seeds,
+    cells: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Table:
+    """Train every distinct cell and collect the accuracies; continue what a killed build did.
+
+    Args:
+        folder: keeps one result per cell; those that are there are not computed again.
+        executor: where to train.
+        seeds: networks per cell; the table holds each one's accuracies and their mean.
+        cells: train only the first so many, to try it out.
+        progress: called with (cells done, cells) after every cell.
+
+    Raises:
+        UserError: the training of a cell failed, even when it was tried again.
+    """
+    space = NASBench201()
+    protocol = Protocol(**{**vars(PROTOCOL), "seeds": seeds})
+    training: Training[Cell] = Training(
+        space, SHAPE, protocol, distorted_digits, "digits", 0, folder, keep_weights=False
+    )
+    archs = sorted({space.canonical(cell) for cell in space}, key=str)[:cells]
+    rows = []
+    evaluator = TrainingEvaluator(training, executor, test=True)
+    for arch, evaluation in zip(archs, evaluator.evaluate(archs), strict=True):
+        if evaluation.error is not None:
+            raise UserError(f"training {arch} failed: {evaluation.error}")
+        rows.append({"arch": str(arch), **evaluation.metrics})
+        if progress:
+            progress(len(rows), len(archs))
+    return Table(pd.DataFrame(rows), _card(protocol, len(rows)), "digits201")
+
+
+def _card(protocol: Protocol, cells: int) -> Card:
+    split = distorted_digits()
+    assert split.test is not None  # noqa: S101 - for the type checker
+    return Card(
+        title=f"digits201: {cells:,} distinct NAS-Bench-201 cells, trained on distorted digits",
+        source="trained by brpnas on the handwritten digits of scikit-learn (load_digits)",
+        conditions=(
+            f"{SHAPE.channels} channels, {SHAPE.cells_per_stage} cell per stage; SGD, "
+            f"{protocol.epochs} epochs, batch {protocol.batch}, learning rate "
+            f"{protocol.learning_rate} with cosine, weight decay {protocol.weight_decay}; "
+            f"{protocol.seeds} seeds; {len(split.train):,} training, {len(split.valid):,} "
+            f"validation and {len(split.test):,} test images of 8 x 8 pixels"
+        ),
+        rebuild=f"brpnas datasets build digits201 --seeds {protocol.seeds}",
+        space="nasbench201",
+        columns={
+            "valid_acc_pct": "mean over the seeds; search on this one",
+            "test_acc_pct": "mean over the seeds; report this one",
+            "params_m": "of the canonical cell, at the width trained here",
+        },
+    )

@@ -1,0 +1,153 @@
+"""Metrics by really training each network: on the user's images, or to build a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from brpnas.errors import UserError
+from brpnas.evaluate.evaluator import Evaluation, Evaluator
+from brpnas.evaluate.images import Split
+from brpnas.evaluate.training import Protocol, accuracy_pct, train
+from brpnas.executors import Executor
+from brpnas.spaces import Architecture, NetworkShape, Space
+
+__all__ = ["Training", "TrainingEvaluator"]
+
+A = TypeVar("A", bound=Architecture)
+
+
+@dataclass(frozen=True)
+class Training(Generic[A]):
+    """Everything that decides what training a network gives, and where its results are kept.
+
+    Attributes:
+        space: builds the networks.
+        shape: their widths and depths; classes and image size are those of the images, and
+            replicas are the protocol's seeds.
+        protocol: the recipe.
+        load: gives the images; called in the process that trains.
+        data: names the images' content, so that results of other images are not taken for these.
+        seed: of initial weights, order, crops and flips.
+        folder: one result file per network; a result that is there is not computed again.
+        keep_weights: whether to keep the trained weights in the folder too.
+    """
+
+    space: Space[A]
+    shape: NetworkShape
+    protocol: Protocol
+    load: Callable[[], Split]
+    data: str
+    seed: int
+    folder: Path
+    keep_weights: bool = True
+
+    def __call__(self, arch: A) -> dict[str, float]:
+        """Train one network on one thread, so that the result is the same in any process.
+
+        Returns:
+            The accuracies in percent, as named by `metrics`, and ``params_m`` of one replica.
+        """
+        stem = self.folder / self._digest(arch)
+        result = stem.with_suffix(".json")
+        if result.exists():
+            return _read_metrics(result)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            metrics = self._train(arch, stem)
+        finally:
+            torch.set_num_threads(threads)
+        partial = stem.with_suffix(".json.partial")
+        partial.write_text(json.dumps({"arch": str(arch), "metrics": metrics}, indent=1))
+        partial.replace(result)
+        return metrics
+
+    def metrics(self, *, test: bool) -> tuple[str, ...]:
+        """Names of the metrics, given whether there are test images."""
+        parts = ("valid", "test") if test else ("valid",)
+        seeds = range(self.protocol.seeds) if self.protocol.seeds > 1 else ()
+        return (
+            *(f"{part}_acc_pct" for part in parts),
+            *(f"{part}_acc_pct_seed{seed}" for part in parts for seed in seeds),
+            "params_m",
+        )
+
+    def _train(self, arch: A, stem: Path) -> dict[str, float]:
+        split = self.load()
+        network = self._build(arch, split)
+        train(network, split, self.protocol, self.seed, stem.with_suffix(".ckpt"))
+        metrics: dict[str, float] = {}
+        for part, images in (("valid", split.valid), ("test", split.test)):
+            if images is not None:
+                accuracies = accuracy_pct(network, images, like=split.train)
+                metrics[f"{part}_acc_pct"] = float(accuracies.mean())
+                if len(accuracies) > 1:
+                    metrics |= {
+                        f"{part}_acc_pct_seed{seed}": float(accuracy)
+                        for seed, accuracy in enumerate(accuracies)
+                    }
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        metrics["params_m"] = weights / self.protocol.seeds / 1e6
+        if self.keep_weights:
+            state = {name: value.contiguous() for name, value in network.state_dict().items()}
+            save_file(state, stem.with_suffix(".safetensors"), {"arch": str(arch)})
+        return metrics
+
+    def _build(self, arch: A, split: Split) -> nn.Module:
+        shape = NetworkShape(
+            channels=self.shape.channels,
+            cells_per_stage=self.shape.cells_per_stage,
+            classes=split.classes,
+            input_size=split.train.x.shape[1],
+            input_channels=split.train.x.shape[3],
+            replicas=self.protocol.seeds,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.space.build(arch, shape)
+
+    def _digest(self, arch: A) -> str:
+        recipe = (str(arch), self.data, self.seed, asdict(self.protocol), asdict(self.shape))
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        return {str(name): float(value) for name, value in content["metrics"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: not a result of a training; remove it to train again") from None
+
+
+class TrainingEvaluator(Evaluator[A]):
+    """Trains each network that is asked for, several at once if the executor has workers.
+
+    Args:
+        training: what to do with a network.
+        executor: where to do it.
+        test: whether there are test images, so that ``test_acc_pct`` is a metric.
+    """
+
+    def __init__(self, training: Training[A], executor: Executor, *, test: bool) -> None:
+        self.training = training
+        self.executor = executor
+        self.metrics = training.metrics(test=test)
+
+    def evaluate(self, archs: Sequence[A]) -> Iterator[Evaluation]:
+        """Yield the accuracies of each network, in order; a training that fails gives NaN."""
+        self.training.folder.mkdir(parents=True, exist_ok=True)
+        for outcome in self.executor.run(self.training, archs):
+            if outcome.error is not None:
+                missing = dict.fromkeys(self.metrics, float("nan"))
+                yield Evaluation(missing, outcome.error)
+            else:
+                yield Evaluation(outcome.value)

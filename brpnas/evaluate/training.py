@@ -1,0 +1,227 @@
+"""Train a network for real, several seeds side by side, and continue where a killed run stopped."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from brpnas.evaluate.images import Images, Split
+
+__all__ = ["Protocol", "accuracy_pct", "train"]
+
+_SAVE_EVERY_S = 20.0
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How every network is trained: SGD with Nesterov momentum and a cosine to zero.
+
+    At the end, the batch-norm statistics are averaged over the training images once more.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch: images per step; the last, incomplete batch of an epoch is left out.
+        learning_rate: at the first step.
+        momentum: of SGD.
+        weight_decay: of SGD, on every parameter.
+        crop: each training image is shifted by up to this many pixels, padded with its mean.
+        flip: half of the training images are mirrored.
+        seeds: networks trained per architecture; its accuracy is their mean.
+    """
+
+    epochs: int = 12
+    batch: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    crop: int = 4
+    flip: bool = True
+    seeds: int = 1
+
+
+class _Pixels:
+    """Normalised images as tensors, gathered into batches of several replicas."""
+
+    def __init__(self, images: Images, like: Images) -> None:
+        axes = (0, 1, 2)
+        mean = like.x.mean(axes, dtype=np.float64) / 255
+        std = like.x.std(axes, dtype=np.float64) / 255
+        x = (images.x / 255 - mean) / np.maximum(std, 1e-6)
+        self.x = torch.from_numpy(x.astype(np.float32))  # (n, size, size, channels)
+        self.y = torch.from_numpy(images.y)
+
+    def batch(self, rows: Tensor, shifts: Tensor, flips: Tensor, crop: int) -> Tensor:
+        """Gather images (batch, replicas * channels, size, size) in channels-last order.
+
+        Args:
+            rows: which images, shape (batch, replicas).
+            shifts: vertical and horizontal, from 0 to 2 * crop, shape (2, batch, replicas).
+            flips: whether to mirror, shape (batch, replicas).
+            crop: pixels that ``shifts`` counts as no shift.
+        """
+        size = self.x.shape[1]
+        place = torch.arange(size)
+        down = shifts[0, ..., None] - crop + place  # (batch, replicas, size)
+        right = shifts[1, ..., None] - crop + torch.where(flips[..., None], size - 1 - place, place)
+        inside = ((down >= 0) & (down < size))[..., None] & ((right >= 0) & (right < size))[..., None, :]
+        x = self.x[
+            rows[..., None, None],
+            down.clamp(0, size - 1)[..., None],
+            right.clamp(0, size - 1)[..., None, :],
+        ]  # (batch, replicas, size, size, channels)
+        x = x * inside[..., None]  # normalised images: zero is the mean
+        return x.permute(0, 2, 3, 1, 4).flatten(3).permute(0, 3, 1, 2)
+
+
+def train(
+    network: nn.Module, split: Split, protocol: Protocol, seed: int, checkpoint: Path | None = None
+) -> None:
+    """Train a network of ``protocol.seeds`` replicas in place.
+
+    Each replica sees the images in its own order with its own crops and flips; the gradient of
+    one does not touch the others, so the result is that of training them one after the other.
+
+    Args:
+        network: takes (batch, replicas * channels, size, size), returns (batch, replicas,
+            classes), or (batch, classes) for one replica.
+        split: its training part is learnt.
+        protocol: the fixed recipe.
+        seed: of order, crops and flips.
+        checkpoint: file to continue from and to save to; it is removed at the end.
+    """
+    pixels = _Pixels(split.train, like=split.train)
+    batch = min(protocol.batch, len(split.train))
+    steps = len(split.train) // batch
+    network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(
+        network.parameters(),
+        lr=protocol.learning_rate,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        nesterov=protocol.momentum > 0,
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, protocol.epochs * steps)
+    generator = torch.Generator().manual_seed(seed)
+    state = _TrainingState(network, optimiser, schedule, generator)
+    done = state.load(checkpoint) if checkpoint else 0
+    saved = time.monotonic()
+    network.train()
+    for epoch in range(done, protocol.epochs):
+        for rows, shifts, flips in _epoch(len(split.train), batch, steps, protocol, generator):
+            scores = network(pixels.batch(rows, shifts, flips, protocol.crop))
+            loss = F.cross_entropy(scores.reshape(rows.numel(), -1), pixels.y[rows].flatten())
+            optimiser.zero_grad()
+            # The mean over replicas would divide each one's gradient by their number.
+            (loss * protocol.seeds).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        if checkpoint and time.monotonic() - saved > _SAVE_EVERY_S:
+            state.save(checkpoint, epoch + 1)
+            saved = time.monotonic()
+    _settle_norms(network, pixels, protocol.seeds)
+    network.eval()
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _settle_norms(network: nn.Module, pixels: _Pixels, replicas: int) -> None:
+    """Replace each batch-norm's moving statistics by its average over the training images.
+
+    After a short training the moving averages still lag behind the weights, which would add more
+    luck to the accuracy than the weights themselves.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+    with torch.no_grad():
+        for x in pixels.x.split(_EVALUATION_BATCH):
+            network(_for_each(x, replicas))
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def _for_each(x: Tensor, replicas: int) -> Tensor:
+    """Show the same images (batch, size, size, channels) to every replica."""
+    shown = x.permute(0, 3, 1, 2).repeat(1, replicas, 1, 1)
+    return shown.contiguous(memory_format=torch.channels_last)
+
+
+def _epoch(
+    images: int, batch: int, steps: int, protocol: Protocol, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    order = torch.stack([torch.randperm(images, generator=generator) for _ in range(protocol.seeds)])
+    size = (batch, protocol.seeds)
+    for rows in order.T[: steps * batch].split(batch):
+        shifts = torch.randint(2 * protocol.crop + 1, (2, *size), generator=generator)
+        mirrored = torch.rand(size, generator=generator) < 0.5
+        yield rows, shifts, mirrored & protocol.flip
+
+
+def accuracy_pct(network: nn.Module, images: Images, like: Images) -> NDArray[np.float64]:
+    """Share of images that each replica classifies rightly, in percent, shape (replicas,).
+
+    Args:
+        network: as trained by `train`.
+        images: what to classify.
+        like: the training images, whose mean and deviation normalise.
+    """
+    pixels = _Pixels(images, like)
+    stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    replicas = stem.in_channels // images.x.shape[3]
+    right = torch.zeros(replicas)
+    network.eval()
+    with torch.inference_mode():
+        for start in range(0, len(images), _EVALUATION_BATCH):
+            part = slice(start, start + _EVALUATION_BATCH)
+            x = _for_each(pixels.x[part], replicas)
+            guess = network(x).reshape(len(x), replicas, -1).argmax(2)
+            right += (guess == pixels.y[part, None]).sum(0)
+    return (100.0 * right / len(images)).numpy().astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _TrainingState:
+    """All that changes while training, as one file."""
+
+    network: nn.Module
+    optimiser: torch.optim.SGD
+    schedule: torch.optim.lr_scheduler.CosineAnnealingLR
+    generator: torch.Generator
+
+    def save(self, path: Path, epochs_done: int) -> None:
+        state = {
+            "epochs_done": epochs_done,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> int:
+        """Return the number of epochs that are done; 0 where there is no usable checkpoint."""
+        if not path.exists():
+            return 0
+        try:
+            state = torch.load(path, weights_only=True)
+            self.network.load_state_dict(state["network"])
+        except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError):
+            # Cut off by a full disk, or of another protocol: training again costs only time.
+            return 0
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        return int(state["epochs_done"])
