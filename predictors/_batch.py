@@ -46,9 +46,11 @@ class GraphBatch:
         """Lay graphs out; ``dense=False`` takes the general layout even where all are alike."""
         count = len(graphs)
         first = graphs[0].edges
-        alike = dense and all(
-            graph.edges is first or np.array_equal(graph.edges, first) for graph in graphs
-        ) and len({len(graph.operations) for graph in graphs}) == 1
+        alike = (
+            dense
+            and all(graph.edges is first or np.array_equal(graph.edges, first) for graph in graphs)
+            and len({len(graph.operations) for graph in graphs}) == 1
+        )
         if alike:
             nodes = len(graphs[0].operations)
             operations = np.stack([graph.operations for graph in graphs], 1).ravel()

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.utils import scatter  # type: ignore[import-untyped]
 
 from brpnas.predictors._batch import GraphBatch
 
-__all__ = ["Architecture", "GraphNetwork"]
+__all__ = ["GraphNetwork", "NetworkSize"]
 
 
 @dataclass(frozen=True)
-class Architecture:
+class NetworkSize:
     """Size of a graph network.
 
     Attributes:
@@ -24,7 +25,6 @@ class Architecture:
         hidden: width of node and graph embeddings.
         layers: rounds of message passing.
         members: networks in the ensemble, trained side by side and independent of each other.
-        dropout: share of hidden units of the head that are left out in training.
     """
 
     operations: int
@@ -32,7 +32,6 @@ class Architecture:
     hidden: int = 64
     layers: int = 3
     members: int = 3
-    dropout: float = 0.0
 
 
 class _Linear(nn.Module):
@@ -63,7 +62,7 @@ class _Norm(nn.Module):
 class _Messages(nn.Module):
     """Residual message passing along and against the edges, of the written and the live graph."""
 
-    def __init__(self, size: Architecture) -> None:
+    def __init__(self, size: NetworkSize) -> None:
         super().__init__()
         self.norm = _Norm(size.members, size.hidden)
         self.mix = _Linear(size.members, 5 * size.hidden, size.hidden)
@@ -83,13 +82,14 @@ class _Messages(nn.Module):
             ],
             dim=2,
         )
-        return h + self.out(F.relu(self.mix(heard)))
+        update: Tensor = self.out(F.relu(self.mix(heard)))
+        return h + update
 
 
 def _collect(x: Tensor, source: Tensor, target: Tensor, batch: GraphBatch) -> Tensor:
     """Sum, for every node, over the nodes with an edge to it."""
     if not batch.alike:
-        return scatter(x[:, source], target, dim=1, dim_size=x.shape[1], reduce="sum")
+        return _scatter(x[:, source], target, x.shape[1], "sum")
     adjacency = x.new_zeros(batch.alike, batch.alike)
     adjacency[target, source] = 1
     members, _, hidden = x.shape
@@ -109,7 +109,7 @@ class GraphNetwork(nn.Module):
         size: widths and depths.
     """
 
-    def __init__(self, size: Architecture) -> None:
+    def __init__(self, size: NetworkSize) -> None:
         super().__init__()
         self.size = size
         members, hidden = size.members, size.hidden
@@ -120,7 +120,6 @@ class GraphNetwork(nn.Module):
         self.messages = nn.ModuleList(_Messages(size) for _ in range(size.layers))
         self.norm = _Norm(members, hidden)
         self.embed = _Linear(members, 4 * hidden, hidden)
-        self.dropout = nn.Dropout(size.dropout)
         self.score = _Linear(members, hidden, 1)
         # The numbers' scale is learnt from the training graphs and is part of the network.
         self.register_buffer("number_mean", torch.zeros(size.numbers))
@@ -144,7 +143,8 @@ class GraphNetwork(nn.Module):
         for layer in self.messages:
             h = layer(h, batch)
         embedding = F.relu(self.embed(_read_out(self.norm(h), batch)))
-        return self.score(self.dropout(embedding))[..., 0]
+        scores: Tensor = self.score(embedding)
+        return scores[..., 0]
 
 
 def _read_out(h: Tensor, batch: GraphBatch) -> Tensor:
@@ -163,12 +163,19 @@ def _read_out(h: Tensor, batch: GraphBatch) -> Tensor:
             masked.view(shape).amax(1),
         )
     else:
-        def reduce(x: Tensor, how: str) -> Tensor:
-            return scatter(x, batch.owner, dim=1, dim_size=batch.graphs, reduce=how)
-
-        count = reduce(live[None], "sum").clamp_min(1)
+        owner, graphs = batch.owner, batch.graphs
+        count = _scatter(live[None], owner, graphs, "sum").clamp_min(1)
         parts = (
-            reduce(h, "mean"), reduce(h, "max"), reduce(alive, "sum") / count, reduce(masked, "max")
+            _scatter(h, owner, graphs, "mean"),
+            _scatter(h, owner, graphs, "max"),
+            _scatter(alive, owner, graphs, "sum") / count,
+            _scatter(masked, owner, graphs, "max"),
         )
     *others, highest = parts
     return torch.cat([*others, torch.where(highest > -1e3, highest, 0.0)], dim=2)
+
+
+def _scatter(x: Tensor, index: Tensor, size: int, reduce: str) -> Tensor:
+    """Reduce rows (members, rows, width) that share an index: (members, size, width)."""
+    reduced: Tensor = scatter(x, index, dim=1, dim_size=size, reduce=reduce)
+    return reduced

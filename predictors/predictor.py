@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.spaces import Graph
+from brpnas.spaces import Graph, GraphSchema
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Prediction", "Predictor", "SavablePredictor"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,32 @@ class Predictor(ABC):
     def rank(self, graphs: Sequence[Graph]) -> NDArray[np.int64]:
         """Return the order of the networks by predicted metric, largest first."""
         return np.argsort(-self.predict(graphs).mean, kind="stable")
+
+
+class SavablePredictor(Predictor):
+    """A predictor that can be taken apart into JSON values and arrays, and put together again.
+
+    Attributes:
+        schema: of the graphs that it was fitted on; None before.
+    """
+
+    schema: GraphSchema | None = None
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values."""
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what was fitted; raise UserError if nothing was."""
+
+    @classmethod
+    @abstractmethod
+    def restored(
+        cls, settings: Mapping[str, Any], schema: GraphSchema, state: Mapping[str, NDArray[Any]]
+    ) -> Self:
+        """Put a fitted predictor together from what `settings` and `state` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError or RuntimeError: they do not belong together.
+        """

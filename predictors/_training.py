@@ -1,0 +1,168 @@
+"""The training loop that both kinds of GCN share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brpnas.predictors._batch import GraphBatch, common_schema
+from brpnas.predictors._network import GraphNetwork, NetworkSize
+from brpnas.spaces import Graph
+
+__all__ = ["Training", "compute_device", "score", "train_network"]
+
+_PREDICTION_BATCH = 256  # larger ones fall out of the cache
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a graph network is trained: AdamW, one cycle, the best weights on held-out networks.
+
+    Attributes:
+        epochs: passes over the training networks.
+        batch: networks per step.
+        learning_rate: at the peak of the cycle.
+        weight_decay: of AdamW.
+    """
+
+    epochs: int = 150
+    batch: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From scores (members, networks) and targets (networks,) to a loss per member (members,)."""
+
+
+def compute_device() -> torch.device:
+    """Return the CUDA GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train_network(
+    graphs: Sequence[Graph],
+    targets: Tensor,
+    size: NetworkSize,
+    training: Training,
+    loss: Loss,
+    seed: int,
+    valid: float,
+) -> tuple[GraphNetwork, NDArray[np.int64]]:
+    """Train an ensemble of graph networks; every member sees the same batches.
+
+    Args:
+        graphs: the networks to learn from.
+        targets: what the loss compares the scores with, shape (networks,).
+        size: of the graph network.
+        training: the recipe.
+        loss: what to minimise.
+        seed: of initial weights, held-out networks and order.
+        valid: share of the networks that is held out to choose each member's best epoch by; 0 to
+            train on all and keep the last epoch.
+
+    Returns:
+        The network and the rows that were held out.
+    """
+    device = compute_device()
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(graphs), generator=generator)
+    held_out, kept = order.tensor_split([round(len(graphs) * valid)])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        network = GraphNetwork(size).to(device)
+        batches = _Batches(graphs, targets, device)
+        network.calibrate(batches.take(kept)[0])
+        optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=training.learning_rate,
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        steps = -(-len(kept) // training.batch)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, training.learning_rate, total_steps=training.epochs * steps, pct_start=0.2
+        )
+        best = _Best(network)
+        for epoch in range(training.epochs):
+            network.train()
+            shuffled = kept[torch.randperm(len(kept), generator=generator)]
+            for rows in shuffled.chunk(steps):
+                batch, wanted = batches.take(rows)
+                optimiser.zero_grad()
+                loss(network(batch), wanted).sum().backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0 * size.members)
+                optimiser.step()
+                cycle.step()
+            # The first half of the cycle is too noisy to hold the best epoch.
+            if len(held_out) and epoch >= training.epochs // 2:
+                batch, wanted = batches.take(held_out)
+                network.eval()
+                with torch.no_grad():
+                    best.offer(loss(network(batch), wanted))
+        if len(held_out):
+            best.restore()
+    return network.eval(), held_out.numpy()
+
+
+class _Batches:
+    """Picks networks out of the training set."""
+
+    def __init__(self, graphs: Sequence[Graph], targets: Tensor, device: torch.device) -> None:
+        self._graphs = graphs
+        self._targets = targets.to(device)
+        self._device = device
+        self._all = GraphBatch.of(graphs).to(device)
+
+    def take(self, rows: Tensor) -> tuple[GraphBatch, Tensor]:
+        rows = rows.to(self._device)
+        if self._all.alike:
+            return self._all.take(rows), self._targets[rows]
+        batch = GraphBatch.of([self._graphs[row] for row in rows.tolist()]).to(self._device)
+        return batch, self._targets[rows]
+
+
+class _Best:
+    """Keeps each member's weights of the epoch with the smallest loss on held-out networks."""
+
+    def __init__(self, network: GraphNetwork) -> None:
+        self._network = network
+        self._loss = torch.full((network.size.members,), torch.inf)
+        self._weights = copy.deepcopy(list(network.parameters()))
+
+    def offer(self, losses: Tensor) -> None:
+        losses = losses.cpu()
+        better = losses < self._loss
+        if not better.any():
+            return
+        self._loss = torch.where(better, losses, self._loss)
+        members = better.nonzero()[:, 0].to(self._weights[0].device)
+        with torch.no_grad():
+            for kept, now in zip(self._weights, self._network.parameters(), strict=True):
+                kept[members] = now[members]
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for now, kept in zip(self._network.parameters(), self._weights, strict=True):
+                now.copy_(kept)
+
+
+def score(network: GraphNetwork, graphs: Sequence[Graph]) -> NDArray[np.float64]:
+    """Return scores, shape (members, networks)."""
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        scores = [network(batch.to(device)).cpu() for batch in _portions(graphs)]
+    joined: NDArray[np.float64] = torch.cat(scores, 1).double().numpy()
+    return joined
+
+
+def _portions(graphs: Sequence[Graph]) -> Iterator[GraphBatch]:
+    common_schema(graphs)
+    for start in range(0, len(graphs), _PREDICTION_BATCH):
+        yield GraphBatch.of(graphs[start : start + _PREDICTION_BATCH])

@@ -1,0 +1,283 @@
+"""The GCN predictors of BRP-NAS: regression of a metric, and the binary relation of two networks.
+
+Dudziak et al., "BRP-NAS: Prediction-based NAS using GCNs", NeurIPS 2020, sections 3 and 4. Both
+differ from the published ones: the graph is seen as written and as surviving, edges are followed
+both ways through residual layers, several networks are trained side by side and averaged, and
+the relation is antisymmetric, so that a ranking is a sort of scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brpnas.errors import UserError
+from brpnas.predictors._batch import common_schema
+from brpnas.predictors._network import GraphNetwork, NetworkSize
+from brpnas.predictors._training import Loss, Training, score, train_network
+from brpnas.predictors.predictor import Prediction, SavablePredictor
+from brpnas.spaces import Graph, GraphSchema
+
+__all__ = ["GCNRanker", "GCNRegressor", "GCNSize"]
+
+_FEWEST = 5
+
+
+@dataclass(frozen=True)
+class GCNSize:
+    """Size of the graph network.
+
+    Attributes:
+        hidden: width of node and graph embeddings.
+        layers: rounds of message passing.
+        members: networks in the ensemble.
+    """
+
+    hidden: int = 64
+    layers: int = 3
+    members: int = 3
+
+
+class _GCN(SavablePredictor):
+    """What both trainings share: the network and how it is taken apart."""
+
+    def __init__(self, seed: int, valid: float, size: GCNSize, training: Training) -> None:
+        if not 0 <= valid < 1:
+            raise UserError(f"the share held out must be from 0 to below 1, not {valid:g}")
+        self.seed = seed
+        self.valid = valid
+        self.size = size
+        self.training = training
+        self._network: GraphNetwork | None = None
+
+    def _train(
+        self, graphs: Sequence[Graph], targets: NDArray[np.float64], loss: Loss
+    ) -> NDArray[np.int64]:
+        """Fit the network; return the rows that were held out."""
+        schema = common_schema(graphs)
+        size = NetworkSize(len(schema.operations), len(schema.numbers), **asdict(self.size))
+        wanted = torch.from_numpy(targets.astype(np.float32))
+        self._network, held_out = train_network(
+            graphs, wanted, size, self.training, loss, self.seed, self.valid
+        )
+        self.schema = schema
+        return held_out
+
+    def _scores(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
+        """Return scores, shape (members, networks)."""
+        if self._network is None or self.schema is None:
+            raise UserError("this predictor was not fitted")
+        schema = common_schema(graphs)
+        if schema != self.schema:
+            raise UserError(
+                f"this predictor was fitted on networks of space '{self.schema.space}', "
+                f"not on those of '{schema.space}'"
+            )
+        return score(self._network, graphs)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values."""
+        return {
+            "seed": self.seed,
+            "valid": self.valid,
+            "size": asdict(self.size),
+            "training": asdict(self.training),
+        }
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the network's weights."""
+        if self._network is None:
+            raise UserError("this predictor was not fitted")
+        return {name: value.cpu().numpy() for name, value in self._network.state_dict().items()}
+
+    @classmethod
+    def restored(
+        cls, settings: Mapping[str, Any], schema: GraphSchema, state: Mapping[str, NDArray[Any]]
+    ) -> Self:
+        """Put a fitted predictor together from what `settings` and `state` gave."""
+        predictor = cls(
+            settings["seed"],
+            settings["valid"],
+            GCNSize(**settings["size"]),
+            Training(**settings["training"]),
+        )
+        predictor.schema = schema
+        size = NetworkSize(len(schema.operations), len(schema.numbers), **settings["size"])
+        network = GraphNetwork(size)
+        network.load_state_dict(
+            {name: torch.from_numpy(state[name]) for name in network.state_dict()}
+        )
+        predictor._network = network.eval()
+        return predictor
+
+
+class GCNRegressor(_GCN):
+    """Predicts a metric in its own unit, by regression on its logarithm.
+
+    The loss is the mean absolute error of the standardised logarithm, so errors are relative, as
+    latencies are judged. A metric that is not positive everywhere is learnt without logarithm.
+    The standard deviation joins the members' disagreement with the errors on held-out networks;
+    these chose the epoch, so it is a little too small.
+
+    Args:
+        seed: of initial weights, held-out networks and order.
+        valid: share of the networks that is held out to choose the best epoch by.
+        size: of the graph network.
+        training: the recipe.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        valid: float = 0.1,
+        size: GCNSize | None = None,
+        training: Training | None = None,
+    ) -> None:
+        super().__init__(seed, valid, size or GCNSize(), training or Training())
+        self._scale = _Scale()
+        self._residual = np.nan
+
+    def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
+        """Learn from networks and their metric, shape (n,), without missing values.
+
+        Raises:
+            UserError: fewer than 5 networks, a constant or a non-finite metric.
+        """
+        check_values(graphs, values)
+        self._scale = _Scale.of(values)
+        targets = self._scale.shrink(values)
+        held_out = self._train(graphs, targets, _absolute_error)
+        self._residual = np.nan
+        if len(held_out):
+            scores = self._scores([graphs[row] for row in held_out]).mean(0)
+            self._residual = float(np.sqrt(np.mean((scores - targets[held_out]) ** 2)))
+        return self
+
+    def predict(self, graphs: Sequence[Graph]) -> Prediction:
+        """Predict the metric of networks of the space it was fitted on."""
+        scores = self._scores(graphs)
+        mean = self._scale.grow(scores.mean(0))
+        if np.isnan(self._residual):
+            return Prediction(mean)
+        std = np.sqrt(scores.var(0) + self._residual**2) * self._scale.std
+        return Prediction(mean, std * mean if self._scale.logarithm else std)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the network's weights, the scale of the metric and the held-out error."""
+        scale = np.array([self._scale.logarithm, self._scale.mean, self._scale.std])
+        return {**super().state(), "scale": scale, "residual": np.array([self._residual])}
+
+    @classmethod
+    def restored(
+        cls, settings: Mapping[str, Any], schema: GraphSchema, state: Mapping[str, NDArray[Any]]
+    ) -> Self:
+        """Put a fitted predictor together from what `settings` and `state` gave."""
+        predictor = super().restored(settings, schema, state)
+        logarithm, mean, std = state["scale"].tolist()
+        predictor._scale = _Scale(bool(logarithm), mean, std)
+        predictor._residual = float(state["residual"][0])
+        return predictor
+
+
+class GCNRanker(_GCN):
+    """Learns which of two networks has the larger metric; its scores have no unit.
+
+    The probability that network i beats network j is sigmoid(s_i - s_j): swapping the two gives
+    the complement, which the published head does not ensure, and one score per network ranks
+    them all. Every step embeds each network once and compares all pairs by broadcasting. Targets
+    are soft, as published: nearly equal networks ask for a probability near one half.
+
+    Args:
+        seed: of initial weights, held-out networks and order.
+        valid: share of the networks that is held out to choose the best epoch by.
+        size: of the graph network.
+        training: the recipe.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        valid: float = 0.0,
+        size: GCNSize | None = None,
+        training: Training | None = None,
+    ) -> None:
+        super().__init__(seed, valid, size or GCNSize(), training or RANKING)
+
+    def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
+        """Learn from networks and their metric, shape (n,), without missing values.
+
+        Raises:
+            UserError: fewer than 5 networks, a constant or a non-finite metric.
+        """
+        check_values(graphs, values)
+        self._train(graphs, (values - values.mean()) / values.std(), _binary_relation)
+        return self
+
+    def predict(self, graphs: Sequence[Graph]) -> Prediction:
+        """Score networks: the larger, the larger the metric is expected to be."""
+        return Prediction(self._scores(graphs).mean(0))
+
+
+_SHARPNESS = 4.0
+"""How fast the wanted probability leaves one half, per standard deviation of the metric."""
+
+RANKING = Training(epochs=120, batch=256, learning_rate=3e-3)
+"""The recipe of the ranker: few networks, all of them and all their pairs in every step."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Between a metric and what the network learns."""
+
+    logarithm: bool = False
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> _Scale:
+        logarithm = bool((values > 0).all())
+        raw = np.log(values) if logarithm else values
+        return cls(logarithm, float(raw.mean()), float(raw.std()))
+
+    def shrink(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        raw = np.log(values) if self.logarithm else values
+        return (raw - self.mean) / self.std
+
+    def grow(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        raw = scores * self.std + self.mean
+        grown: NDArray[np.float64] = np.exp(raw) if self.logarithm else raw
+        return grown
+
+
+def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
+    """Raise UserError unless each network has one finite value and the values differ."""
+    if len(graphs) != len(values):
+        raise UserError(f"{len(graphs)} networks but {len(values)} values")
+    if len(values) < _FEWEST:
+        raise UserError(
+            f"a predictor needs at least {_FEWEST} networks to learn from, not {len(values)}"
+        )
+    if not np.isfinite(values).all():
+        raise UserError(f"{int((~np.isfinite(values)).sum())} of {len(values)} values are missing")
+    if np.ptp(values) == 0:
+        raise UserError(f"all {len(values)} values are {values[0]:g}: there is nothing to learn")
+
+
+def _absolute_error(scores: Tensor, targets: Tensor) -> Tensor:
+    return (scores - targets).abs().mean(1)
+
+
+def _binary_relation(scores: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of all pairs, per member: scores (members, n), targets (n,)."""
+    logits = scores[:, :, None] - scores[:, None, :]
+    wanted = torch.sigmoid((targets[:, None] - targets[None, :]) * _SHARPNESS)
+    return F.binary_cross_entropy_with_logits(
+        logits, wanted.expand_as(logits), reduction="none"
+    ).mean((1, 2))

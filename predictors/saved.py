@@ -1,0 +1,132 @@
+"""A fitted predictor on disk: a folder with safetensors and JSON, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from brpnas.errors import UserError, unknown_name
+from brpnas.predictors.gcn import GCNRanker, GCNRegressor
+from brpnas.predictors.predictor import SavablePredictor
+from brpnas.spaces import GraphSchema
+
+__all__ = ["Provenance", "SavedPredictor", "load_predictor", "save_predictor"]
+
+_KINDS: dict[str, type[SavablePredictor]] = {
+    "gcn-regressor": GCNRegressor,
+    "gcn-ranker": GCNRanker,
+}
+"""The classes that can be saved, by the name in the file."""
+_DESCRIPTION = "predictor.json"
+_WEIGHTS = "weights.safetensors"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a predictor was trained on.
+
+    Attributes:
+        metric: the column, with its unit in the name.
+        table: the table's name.
+        table_sha256: hash of the table's content, empty if unknown.
+        train: networks that the weights were fitted to.
+        valid: networks that the epoch was chosen by.
+        seed: that picked them.
+        versions: of the software.
+    """
+
+    metric: str
+    table: str
+    table_sha256: str
+    train: int
+    valid: int
+    seed: int
+    versions: Mapping[str, str] = field(
+        default_factory=lambda: {name: version(name) for name in ("brpnas", "torch", "numpy")}
+    )
+
+
+@dataclass(frozen=True)
+class SavedPredictor:
+    """A predictor with what it was trained on.
+
+    Attributes:
+        predictor: ready to predict.
+        provenance: its space is that of ``predictor.schema``.
+    """
+
+    predictor: SavablePredictor
+    provenance: Provenance
+
+
+def save_predictor(folder: Path, predictor: SavablePredictor, provenance: Provenance) -> None:
+    """Write a fitted predictor into a folder, which is made if need be.
+
+    Raises:
+        UserError: the predictor was not fitted, or the folder cannot be written.
+    """
+    state = predictor.state()
+    kind = next(name for name, known in _KINDS.items() if type(predictor) is known)
+    assert predictor.schema is not None  # noqa: S101 - state() raised otherwise
+    description = {
+        "format": _FORMAT,
+        "kind": kind,
+        "settings": predictor.settings(),
+        "schema": asdict(predictor.schema),
+        "provenance": asdict(provenance),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / _WEIGHTS)
+        # Written last: a folder with a description is complete.
+        partial = folder / f"{_DESCRIPTION}.partial"
+        partial.write_text(json.dumps(description, indent=1) + "\n")
+        partial.replace(folder / _DESCRIPTION)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: the predictor cannot be written here ({error})") from None
+
+
+def load_predictor(folder: Path) -> SavedPredictor:
+    """Read a predictor that `save_predictor` wrote.
+
+    Raises:
+        UserError: no predictor there, a damaged or a later version's file.
+    """
+    path = folder / _DESCRIPTION
+    try:
+        description: Any = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no predictor here (there is no {_DESCRIPTION})") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error})") from None
+    try:
+        if description["format"] != _FORMAT:
+            raise UserError(f"{path}: format {description['format']}, but this is {_FORMAT}")
+        kind = str(description["kind"])
+        if kind not in _KINDS:
+            raise unknown_name(f"kind of predictor in {path}", kind, _KINDS)
+        schema = GraphSchema(
+            space=str(description["schema"]["space"]),
+            operations=tuple(description["schema"]["operations"]),
+            numbers=tuple(description["schema"]["numbers"]),
+        )
+        provenance = Provenance(**description["provenance"])
+        settings = dict(description["settings"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not the description of a predictor ({error!r})") from None
+    try:
+        predictor = _KINDS[kind].restored(settings, schema, load_file(folder / _WEIGHTS))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{folder / _WEIGHTS}: damaged, or of another predictor ({reason})"
+        ) from None
+    return SavedPredictor(predictor, provenance)
