@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.utils import scatter  # type: ignore[import-untyped]
 
 from brpnas.predictors._batch import GraphBatch
 
@@ -39,7 +38,7 @@ class _Linear(nn.Module):
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs)
+        bound = 1 / math.sqrt(max(inputs, 1))  # a space may have no numbers
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
@@ -167,9 +166,9 @@ def _read_out(h: Tensor, batch: GraphBatch) -> Tensor:
         count = _scatter(live[None], owner, graphs, "sum").clamp_min(1)
         parts = (
             _scatter(h, owner, graphs, "mean"),
-            _scatter(h, owner, graphs, "max"),
+            _scatter(h, owner, graphs, "amax"),
             _scatter(alive, owner, graphs, "sum") / count,
-            _scatter(masked, owner, graphs, "max"),
+            _scatter(masked, owner, graphs, "amax"),
         )
     *others, highest = parts
     return torch.cat([*others, torch.where(highest > -1e3, highest, 0.0)], dim=2)
@@ -177,5 +176,7 @@ def _read_out(h: Tensor, batch: GraphBatch) -> Tensor:
 
 def _scatter(x: Tensor, index: Tensor, size: int, reduce: str) -> Tensor:
     """Reduce rows (members, rows, width) that share an index: (members, size, width)."""
-    reduced: Tensor = scatter(x, index, dim=1, dim_size=size, reduce=reduce)
-    return reduced
+    target = x.new_zeros(x.shape[0], size, x.shape[2])
+    return target.scatter_reduce(
+        1, index[None, :, None].expand_as(x), x, reduce, include_self=False
+    )

@@ -24,6 +24,7 @@ from brpnas.predictors._network import GraphNetwork, NetworkSize
 from brpnas.predictors._training import Loss, Training, score, train_network
 from brpnas.predictors.predictor import Prediction, SavablePredictor
 from brpnas.spaces import Graph, GraphSchema
+from brpnas.threads import one_thread
 
 __all__ = ["GCNRanker", "GCNRegressor", "GCNSize"]
 
@@ -64,9 +65,10 @@ class _GCN(SavablePredictor):
         schema = common_schema(graphs)
         size = NetworkSize(len(schema.operations), len(schema.numbers), **asdict(self.size))
         wanted = torch.from_numpy(targets.astype(np.float32))
-        self._network, held_out = train_network(
-            graphs, wanted, size, self.training, loss, self.seed, self.valid
-        )
+        with one_thread():
+            self._network, held_out = train_network(
+                graphs, wanted, size, self.training, loss, self.seed, self.valid
+            )
         self.schema = schema
         return held_out
 
@@ -80,7 +82,8 @@ class _GCN(SavablePredictor):
                 f"this predictor was fitted on networks of space '{self.schema.space}', "
                 f"not on those of '{schema.space}'"
             )
-        return score(self._network, graphs)
+        with one_thread():
+            return score(self._network, graphs)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values."""

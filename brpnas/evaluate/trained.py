@@ -19,6 +19,7 @@ from brpnas.evaluate.images import Split
 from brpnas.evaluate.training import Protocol, accuracy_pct, train
 from brpnas.executors import Executor
 from brpnas.spaces import Architecture, NetworkShape, Space
+from brpnas.threads import one_thread
 
 __all__ = ["Training", "TrainingEvaluator"]
 
@@ -60,12 +61,8 @@ class Training(Generic[A]):
         result = stem.with_suffix(".json")
         if result.exists():
             return _read_metrics(result)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             metrics = self._train(arch, stem)
-        finally:
-            torch.set_num_threads(threads)
         partial = stem.with_suffix(".json.partial")
         partial.write_text(json.dumps({"arch": str(arch), "metrics": metrics}, indent=1))
         partial.replace(result)

@@ -1,0 +1,168 @@
+"""How good and how fast the search strategies are, over many seeds.
+
+    python benchmarks/search.py TABLE.parquet --seeds 100 --out search.json
+
+searches NAS-Bench-201 by the validation accuracy of one data set and reports the test accuracy
+of the network that is best by validation so far, the best test accuracy among those tried, and
+when the best network of the whole pool is found; means with standard errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import resource
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brpnas.cli._search_inputs import table_source
+from brpnas.datasets import open_table
+from brpnas.executors import Processes
+from brpnas.predictors import PREDICTORS
+from brpnas.search import (
+    STRATEGIES,
+    BRPSchedule,
+    BRPSearch,
+    Candidate,
+    Observation,
+    Problem,
+    Strategy,
+)
+from brpnas.spaces import NASBench201
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is searched, and how often."""
+
+    table: str
+    accuracy: str
+    report: str
+    budget: int
+    all_writings: bool
+
+
+@functools.cache
+def _problem(settings: Settings) -> tuple[Problem[Any], dict[str, np.ndarray]]:
+    space, table = NASBench201(), open_table(settings.table)
+    metrics = (settings.accuracy, settings.report)
+    source = table_source(table, space, metrics, (), all_writings=settings.all_writings)
+    return Problem(space, source.pool, settings.accuracy), source.known
+
+
+def run(settings: Settings, job: tuple[str, int]) -> dict[str, Any]:
+    """Run one search; return accuracies in the order of evaluation, and what it took."""
+    name, seed = job
+    problem, known = _problem(settings)
+    before = time.perf_counter()
+    strategy: Strategy[Any]
+    if name == "brp":
+        strategy = BRPSearch(problem, seed, PREDICTORS["gcn"].ranker, BRPSchedule(settings.budget))
+    else:
+        strategy = STRATEGIES[name](problem, seed)  # type: ignore[call-arg]
+    places: list[int] = []
+    while len(places) < settings.budget:
+        asked: list[Candidate[Any]] = strategy.ask(settings.budget - len(places))
+        new = [problem.index(candidate.arch) for candidate in asked]
+        strategy.tell(
+            [
+                Observation(problem.pool[place], float(known[settings.accuracy][place]), {})
+                for place in new
+            ]
+        )
+        places += new
+    return {
+        "strategy": name,
+        "seed": seed,
+        "valid": known[settings.accuracy][places].tolist(),
+        "test": known[settings.report][places].tolist(),
+        "wall_s": time.perf_counter() - before,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+def summarise(runs: list[dict[str, Any]], best_valid: float) -> dict[str, Any]:
+    """Return means and standard errors over the seeds."""
+    valid, test = (np.array([run[key] for run in runs]) for key in ("valid", "test"))
+    chosen, tried = _best_so_far(valid, test), np.maximum.accumulate(test, 1)
+    summary: dict[str, Any] = {"seeds": len(runs)}
+    for count in (25, 50, 75, 100, 150):
+        if count <= valid.shape[1]:
+            summary[f"test of best by validation at {count}"] = _mean(chosen[:, count - 1])
+            summary[f"best test tried at {count}"] = _mean(tried[:, count - 1])
+    hits = valid >= best_valid
+    summary["found"] = float(hits.any(1).mean())
+    # The median over all seeds; infinite where fewer than half of them find it.
+    summary["evaluations until found, median"] = float(
+        np.median(np.where(hits.any(1), hits.argmax(1) + 1.0, np.inf))
+    )
+    for key in ("wall_s", "peak_gb"):
+        summary[key] = float(np.median([run[key] for run in runs]))
+    summary["curve of test of best by validation"] = chosen.mean(0).tolist()
+    return summary
+
+
+def _best_so_far(valid: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Test accuracy of the network that is best by validation after each evaluation."""
+    best = np.zeros(len(valid), dtype=int)
+    curve = np.empty_like(test)
+    rows = np.arange(len(valid))
+    for step in range(valid.shape[1]):
+        best = np.where(valid[:, step] > valid[rows, best], step, best)
+        curve[:, step] = test[rows, best]
+    return curve
+
+
+def _mean(values: np.ndarray) -> dict[str, float]:
+    return {
+        "mean": float(values.mean()),
+        "error": float(values.std(ddof=1) / len(values) ** 0.5),
+        "lowest": float(values.min()),
+    }
+
+
+def main() -> None:
+    """Run the benchmark and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("table")
+    parser.add_argument("--accuracy", default="cifar100_valid_acc_200ep")
+    parser.add_argument("--report", default="cifar100_test_acc_200ep")
+    parser.add_argument("--budget", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
+    parser.add_argument("--all-writings", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    settings = Settings(
+        options.table, options.accuracy, options.report, options.budget, options.all_writings
+    )
+    jobs = [(name, seed) for name in options.strategies for seed in range(options.seeds)]
+    runs = []
+    with Processes(options.jobs) as executor:
+        for outcome in executor.run(functools.partial(run, settings), jobs):
+            if outcome.value is None:
+                raise SystemExit(outcome.error)
+            runs.append(outcome.value)
+    problem, known = _problem(settings)
+    summaries = {
+        name: summarise(
+            [run for run in runs if run["strategy"] == name], known[settings.accuracy].max()
+        )
+        for name in options.strategies
+    }
+    result = {"settings": asdict(settings), "pool": len(problem.pool), "strategies": summaries}
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

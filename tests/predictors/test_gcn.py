@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from brpnas.errors import UserError
+from brpnas.predictors import GCNRanker, GCNRegressor, GCNSize, Predictor
+from brpnas.predictors._batch import GraphBatch
+from brpnas.predictors._network import GraphNetwork, NetworkSize
+from brpnas.predictors._training import Training
+from brpnas.predictors.gcn import _binary_relation
+from brpnas.spaces import Graph
+from brpnas.testing import PredictorContract
+from brpnas.testing.predictors import networks
+
+_SMALL = GCNSize(hidden=24, layers=2, members=2)
+
+
+class TestRegressor(PredictorContract):
+    def predictor(self, seed: int) -> Predictor:
+        return GCNRegressor(seed, size=_SMALL, training=Training(epochs=60))
+
+
+class TestRanker(PredictorContract):
+    def predictor(self, seed: int) -> Predictor:
+        return GCNRanker(seed, size=_SMALL)
+
+
+@pytest.fixture
+def network() -> GraphNetwork:
+    torch.manual_seed(0)
+    return GraphNetwork(NetworkSize(7, 4, hidden=16, layers=2, members=2)).eval()
+
+
+def test_the_dense_layout_and_the_general_one_score_alike(network: GraphNetwork) -> None:
+    graphs, _ = networks(50)
+    dense, general = GraphBatch.of(graphs), GraphBatch.of(graphs, dense=False)
+    assert (dense.alike, general.alike) == (8, 0)
+    network.calibrate(dense)
+    torch.testing.assert_close(network(dense), network(general), rtol=1e-4, atol=1e-5)
+
+
+def test_graphs_of_different_sizes_do_not_disturb_each_other(network: GraphNetwork) -> None:
+    graphs, _ = networks(3)
+    whole = graphs[0]
+    nodes = slice(0, 5)
+    edges = whole.edges[(whole.edges < 5).all(1)]
+    part = Graph(
+        whole.schema, whole.operations[nodes], whole.numbers[nodes], edges, whole.live[nodes]
+    )
+    mixed = network(GraphBatch.of([whole, part, *graphs[1:]]))
+    torch.testing.assert_close(mixed[:, 1:2], network(GraphBatch.of([part])))
+    torch.testing.assert_close(
+        mixed[:, [0, 2, 3]], network(GraphBatch.of(graphs)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_order_of_nodes_does_not_matter(network: GraphNetwork) -> None:
+    graph = networks(1)[0][0]
+    order = np.array([3, 1, 7, 0, 6, 2, 5, 4])
+    place = np.argsort(order)
+    shuffled = Graph(
+        graph.schema,
+        graph.operations[order],
+        graph.numbers[order],
+        place[graph.edges],
+        graph.live[order],
+    )
+    torch.testing.assert_close(
+        network(GraphBatch.of([graph])), network(GraphBatch.of([shuffled])), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("change", ["operations", "live", "edges"])
+def test_written_and_surviving_graph_and_direction_are_all_seen(
+    network: GraphNetwork, change: str
+) -> None:
+    graph = networks(1)[0][0]
+    changed = Graph(
+        graph.schema,
+        np.where(np.arange(8) == 2, (graph.operations + 1) % 5, graph.operations)
+        if change == "operations"
+        else graph.operations,
+        graph.numbers,
+        graph.edges[:, ::-1] if change == "edges" else graph.edges,
+        ~graph.live if change == "live" else graph.live,
+    )
+    before, after = (network(GraphBatch.of([each])) for each in (graph, changed))
+    assert (before - after).abs().min() > 1e-4
+
+
+def test_a_network_without_a_live_node_has_a_finite_score(network: GraphNetwork) -> None:
+    graph = networks(1)[0][0]
+    dead = Graph(
+        graph.schema, graph.operations, graph.numbers, graph.edges, np.zeros_like(graph.live)
+    )
+    for dense in (True, False):
+        assert network(GraphBatch.of([dead], dense=dense)).abs().max() < 100
+
+
+def test_members_do_not_touch_each_other(network: GraphNetwork) -> None:
+    batch = GraphBatch.of(networks(5)[0])
+    network(batch)[1].sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad[0].abs().max() == 0, name
+
+
+def test_the_relation_is_antisymmetric_and_smallest_at_the_truth() -> None:
+    targets = torch.tensor([0.3, -1.0, 0.7])
+    right = _binary_relation(4 * targets[None], targets)
+    swapped = _binary_relation(-4 * targets[None], targets)
+    shifted = _binary_relation(4 * targets[None] + 5, targets)
+    assert right < swapped
+    torch.testing.assert_close(right, shifted)
+    for step in (0.5, 2.0):
+        assert right < _binary_relation(4 * step * targets[None], targets)
+
+
+def test_regression_keeps_unit_and_scale() -> None:
+    graphs, values = networks(200)
+    for scaled in (values, 1e-3 * values, values - 100):  # the last is negative: no logarithm
+        predictor = GCNRegressor(size=_SMALL, training=Training(epochs=60))
+        prediction = predictor.fit(graphs[:150], scaled[:150]).predict(graphs[150:])
+        assert prediction.std is not None
+        error = prediction.mean - scaled[150:]
+        assert np.abs(error).mean() < 0.5 * scaled.std()
+        # The stated deviation is of the size of the errors.
+        assert 0.3 < np.sqrt(np.mean((error / prediction.std) ** 2)) < 3
+
+
+def test_without_held_out_networks_no_deviation_is_claimed() -> None:
+    graphs, values = networks(20)
+    predictor = GCNRegressor(valid=0, size=_SMALL, training=Training(epochs=3))
+    assert predictor.fit(graphs, values).predict(graphs).std is None
+
+
+def test_holding_out_keeps_the_best_epoch() -> None:
+    graphs, values = networks(60)
+    # So high a rate ruins the weights by the end of the first half.
+    wild = Training(epochs=40, learning_rate=0.3)
+    held_out = GCNRegressor(valid=0.3, size=_SMALL, training=wild).fit(graphs, values)
+    assert np.isfinite(held_out.predict(graphs).mean).all()
+
+
+def test_a_share_out_of_range_is_the_users_error() -> None:
+    with pytest.raises(UserError, match="share held out"):
+        GCNRegressor(valid=1.0)
+
+
+def test_global_random_state_is_left_alone() -> None:
+    graphs, values = networks(20)
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    GCNRanker(size=_SMALL, training=Training(epochs=2)).fit(graphs, values)
+    torch.testing.assert_close(torch.rand(3), wanted)
+
+
+def test_same_prediction_in_another_process() -> None:
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from brpnas.predictors import GCNRanker, GCNSize\n"
+        "from brpnas.testing.predictors import networks\n"
+        "g, v = networks(30)\n"
+        "r = GCNRanker(7, size=GCNSize(24, 2, 2)).fit(g, v)\n"
+        "print(r.predict(g).mean.tobytes().hex())"
+    )
+    answers = {
+        subprocess.run(  # noqa: S603 - this interpreter, our own code
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(answers) == 1
