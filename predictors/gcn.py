@@ -50,10 +50,7 @@ class _GCN(SavablePredictor):
     """What both trainings share: the network and how it is taken apart."""
 
     def __init__(self, seed: int, valid: float, size: GCNSize, training: Training) -> None:
-        if not 0 <= valid < 1:
-            raise UserError(f"the share held out must be from 0 to below 1, not {valid:g}")
-        self.seed = seed
-        self.valid = valid
+        super().__init__(seed, valid)
         self.size = size
         self.training = training
         self._network: GraphNetwork | None = None

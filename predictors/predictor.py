@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from brpnas.errors import UserError
 from brpnas.spaces import Graph, GraphSchema
 
 __all__ = ["Prediction", "Predictor", "SavablePredictor"]
@@ -54,9 +55,21 @@ class SavablePredictor(Predictor):
 
     Attributes:
         schema: of the graphs that it was fitted on; None before.
+
+    Args:
+        seed: of everything random.
+        valid: share of the networks that is held out to choose the best epoch by.
+
+    Raises:
+        UserError: a share out of range.
     """
 
-    schema: GraphSchema | None = None
+    def __init__(self, seed: int = 0, valid: float = 0.0) -> None:
+        if not 0 <= valid < 1:
+            raise UserError(f"the share held out must be from 0 to below 1, not {valid:g}")
+        self.seed = seed
+        self.valid = valid
+        self.schema: GraphSchema | None = None
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

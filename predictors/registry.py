@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor
-from brpnas.predictors.predictor import Predictor, SavablePredictor
+from brpnas.predictors.predictor import SavablePredictor
 
 __all__ = ["PREDICTORS", "Family"]
 
 
 @dataclass(frozen=True)
 class Family:
-    """One way to look at graphs, trained in two ways.
+    """One way to look at graphs, trained in two ways; both take (seed, share held out).
 
     Attributes:
-        regressor: makes a predictor of a metric in its unit, from (seed, share held out).
-        ranker: makes a predictor of which network is better, from (seed,).
+        regressor: predicts a metric in its unit.
+        ranker: predicts which network is better.
     """
 
-    regressor: Callable[[int, float], SavablePredictor]
-    ranker: Callable[[int], Predictor]
+    regressor: type[SavablePredictor]
+    ranker: type[SavablePredictor]
 
 
 PREDICTORS: dict[str, Family] = {"gcn": Family(GCNRegressor, GCNRanker)}

@@ -13,17 +13,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from brpnas.errors import UserError, unknown_name
-from brpnas.predictors.gcn import GCNRanker, GCNRegressor
 from brpnas.predictors.predictor import SavablePredictor
+from brpnas.predictors.registry import PREDICTORS
 from brpnas.spaces import GraphSchema
 
 __all__ = ["Provenance", "SavedPredictor", "load_predictor", "save_predictor"]
 
 _KINDS: dict[str, type[SavablePredictor]] = {
-    "gcn-regressor": GCNRegressor,
-    "gcn-ranker": GCNRanker,
+    f"{name}-{role}": kind
+    for name, family in PREDICTORS.items()
+    for role, kind in vars(family).items()
 }
-"""The classes that can be saved, by the name in the file."""
+"""The classes by their name in the file, such as ``gcn-regressor``."""
 _DESCRIPTION = "predictor.json"
 _WEIGHTS = "weights.safetensors"
 _FORMAT = 1

@@ -17,10 +17,11 @@ from brpnas.spaces import Cell, NASBench201, NetworkShape
 
 __all__ = ["PROTOCOL", "SHAPE", "build_digits201"]
 
-SHAPE = NetworkShape(channels=8, cells_per_stage=1)
+SHAPE = NetworkShape(channels=16, cells_per_stage=1)
 # Few steps at a low rate: what a cell makes of them differs more between cells than between seeds
-# (trained to the end, all cells come out alike on digits).
-PROTOCOL = Protocol(epochs=8, batch=64, learning_rate=0.02, crop=0, flip=False, seeds=3)
+# (trained to the end, all cells come out alike on digits). With 8 or 12 channels the luck of the
+# initial weights weighs as much as the cell.
+PROTOCOL = Protocol(epochs=5, batch=64, learning_rate=0.015, crop=0, flip=False, seeds=2)
 
 
 def build_digits201(

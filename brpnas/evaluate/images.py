@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,12 @@ from numpy.typing import NDArray
 from brpnas.errors import UserError
 
 __all__ = ["Images", "Split", "read_images", "read_split"]
+
+_DAMAGED = (
+    OSError, ValueError, EOFError, AttributeError, TypeError, RuntimeError, SyntaxError,
+    MemoryError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise for a file that is cut off, altered or of another kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +64,17 @@ def read_images(path: Path) -> Images:
         UserError: no such file, not an ``.npz``, or arrays of another kind, shape or range.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, because numpy leaves a file that is no archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             x, y = arrays["x"], arrays["y"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except KeyError as error:
         raise UserError(f"{path}: expected the arrays 'x' and 'y' ({error.args[0]})") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path}: not a readable .npz file ({error})") from None
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] != x.shape[2] or x.shape[1] < 4:
+    square = x.ndim == 4 and x.shape[1] == x.shape[2] >= 4 and x.shape[3] > 0
+    if x.dtype != np.uint8 or not square:
         raise UserError(
             f"{path}: 'x' must be uint8 of shape (n, size, size, channels), size at least 4; "
             f"it is {x.dtype} of shape {x.shape}"
@@ -91,7 +102,8 @@ def read_split(path: Path, test_path: Path | None, valid_fraction: float, seed: 
         UserError: see `read_images`; or parts that are empty or do not match.
     """
     images = read_images(path)
-    held_back = round(len(images) * valid_fraction)
+    # A fraction that is no number, such as NaN, holds nothing back.
+    held_back = round(len(images) * valid_fraction) if 0 < valid_fraction < 1 else 0
     if not 0 < held_back < len(images):
         raise UserError(
             f"a validation fraction of {valid_fraction} leaves {len(images) - held_back} training "
@@ -101,10 +113,13 @@ def read_split(path: Path, test_path: Path | None, valid_fraction: float, seed: 
     test = read_images(test_path) if test_path else None
     if test is not None and test.x.shape[1:] != images.x.shape[1:]:
         raise UserError(
-            f"{test_path}: images of shape {test.x.shape[1:]}, but {path} holds {images.x.shape[1:]}"
+            f"{test_path}: images of shape {test.x.shape[1:]}, "
+            f"but {path} holds {images.x.shape[1:]}"
         )
     split = Split(images.take(order[held_back:]), images.take(order[:held_back]), test)
     for name, part in (("validation", split.valid), ("test", split.test)):
         if part is not None and part.y.max() >= split.classes:
-            raise UserError(f"a {name} image shows class {part.y.max()}, which no training image shows")
+            raise UserError(
+                f"a {name} image shows class {part.y.max()}, which no training image shows"
+            )
     return split

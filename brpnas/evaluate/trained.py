@@ -143,7 +143,7 @@ class TrainingEvaluator(Evaluator[A]):
         """Yield the accuracies of each network, in order; a training that fails gives NaN."""
         self.training.folder.mkdir(parents=True, exist_ok=True)
         for outcome in self.executor.run(self.training, archs):
-            if outcome.error is not None:
+            if outcome.value is None:
                 missing = dict.fromkeys(self.metrics, float("nan"))
                 yield Evaluation(missing, outcome.error)
             else:

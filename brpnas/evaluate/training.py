@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +75,8 @@ class _Pixels:
         place = torch.arange(size)
         down = shifts[0, ..., None] - crop + place  # (batch, replicas, size)
         right = shifts[1, ..., None] - crop + torch.where(flips[..., None], size - 1 - place, place)
-        inside = ((down >= 0) & (down < size))[..., None] & ((right >= 0) & (right < size))[..., None, :]
+        inside = ((down >= 0) & (down < size))[..., None]
+        inside = inside & ((right >= 0) & (right < size))[..., None, :]
         x = self.x[
             rows[..., None, None],
             down.clamp(0, size - 1)[..., None],
@@ -102,7 +105,7 @@ def train(
     pixels = _Pixels(split.train, like=split.train)
     batch = min(protocol.batch, len(split.train))
     steps = len(split.train) // batch
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.SGD(
         network.parameters(),
         lr=protocol.learning_rate,
@@ -145,7 +148,7 @@ def _settle_norms(network: nn.Module, pixels: _Pixels, replicas: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average
     with torch.no_grad():
-        for x in pixels.x.split(_EVALUATION_BATCH):
+        for x in pixels.x.split(_EVALUATION_BATCH):  # type: ignore[no-untyped-call]
             network(_for_each(x, replicas))
     for norm in norms:
         norm.momentum = 0.1
@@ -160,9 +163,10 @@ def _for_each(x: Tensor, replicas: int) -> Tensor:
 def _epoch(
     images: int, batch: int, steps: int, protocol: Protocol, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    order = torch.stack([torch.randperm(images, generator=generator) for _ in range(protocol.seeds)])
+    orders = [torch.randperm(images, generator=generator) for _ in range(protocol.seeds)]
+    order = torch.stack(orders)  # (replicas, images)
     size = (batch, protocol.seeds)
-    for rows in order.T[: steps * batch].split(batch):
+    for rows in order.T[: steps * batch].split(batch):  # type: ignore[no-untyped-call]
         shifts = torch.randint(2 * protocol.crop + 1, (2, *size), generator=generator)
         mirrored = torch.rand(size, generator=generator) < 0.5
         yield rows, shifts, mirrored & protocol.flip
@@ -200,28 +204,38 @@ class _TrainingState:
     generator: torch.Generator
 
     def save(self, path: Path, epochs_done: int) -> None:
-        state = {
-            "epochs_done": epochs_done,
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-        }
         partial = path.with_suffix(".partial")
-        torch.save(state, partial)
+        torch.save({"epochs_done": epochs_done, **self._state()}, partial)
         partial.replace(path)
 
     def load(self, path: Path) -> int:
         """Return the number of epochs that are done; 0 where there is no usable checkpoint."""
         if not path.exists():
             return 0
+        initial = copy.deepcopy(self._state())
         try:
             state = torch.load(path, weights_only=True)
-            self.network.load_state_dict(state["network"])
-        except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError):
-            # Cut off by a full disk, or of another protocol: training again costs only time.
+            self._restore(state)
+            return int(state["epochs_done"])
+        except (
+            RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError,
+            pickle.UnpicklingError,
+        ):  # fmt: skip
+            # Cut off by a full disk, or of another protocol: training again costs only time. What
+            # was read before the error is undone, or the result would depend on it.
+            self._restore(initial)
             return 0
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"])
-        return int(state["epochs_done"])

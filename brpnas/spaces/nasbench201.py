@@ -70,7 +70,10 @@ class NASBench201(CategoricalSpace[Cell]):
             if len(groups) != 3 or sources != list(range(length)):
                 raise UserError(f"malformed cell '{text[:200]}': expected the form {_FORM}")
             operations += [term[1] for term in terms if term]
-        return Cell(tuple(operations))
+        cell = Cell(tuple(operations))
+        if str(cell) != text.strip():  # a bar too many or too few
+            raise UserError(f"malformed cell '{text[:200]}': did you mean '{cell}'?")
+        return cell
 
     def encode(self, arch: Cell) -> tuple[int, ...]:
         """Return the index into OPERATIONS of each of the six operations."""
@@ -85,6 +88,8 @@ class NASBench201(CategoricalSpace[Cell]):
 
         There are 5,044 such cells. The equivalences are all that hold for arbitrary weights:
         dead operations, skip connections, renamed inner nodes, and the linearity of pooling.
+        Batch-norms have given statistics here; while each normalises by its own batch, a
+        convolution of 2x would also equal one of x, but for their epsilon.
         """
         return _representatives()[cell_function(arch.operations)]
 
@@ -132,7 +137,7 @@ def _node_numbers() -> NDArray[np.float32]:
         for name, kernel in (("nor_conv_1x1", 1), ("nor_conv_3x3", 3)):
             weights = channels**2 * kernel**2 * shape.cells_per_stage / 1e6
             macs[name] += weights * size**2
-            params[name] += weights
+            params[name] += weights + 2 * channels * shape.cells_per_stage / 1e6  # batch-norm
     numbers = np.zeros((len(_PLACES), len(OPERATIONS), 4), np.float32)
     for place, (source, target) in enumerate(EDGES, start=1):
         for index, name in enumerate(OPERATIONS):

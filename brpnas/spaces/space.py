@@ -175,7 +175,8 @@ class CategoricalSpace(Space[A]):
     def mutate(self, arch: A, rng: np.random.Generator) -> A:
         """Change one decision, drawn uniformly, to another option, drawn uniformly."""
         options = list(self.encode(arch))
-        place = int(rng.integers(len(options)))
+        places = [place for place, count in enumerate(self.choices) if count > 1]
+        place = places[int(rng.integers(len(places)))]
         options[place] = (
             int(options[place] + rng.integers(1, self.choices[place])) % self.choices[place]
         )

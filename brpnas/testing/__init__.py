@@ -6,9 +6,19 @@ Needs pytest, which the ``dev`` extra installs.
 import pytest
 
 # Before the import: so that a failing assert shows its values, as in a test file.
-pytest.register_assert_rewrite("brpnas.testing.strategies")
+for _module in ("predictors", "spaces", "strategies"):
+    pytest.register_assert_rewrite(f"brpnas.testing.{_module}")
 
+from brpnas.testing.predictors import PredictorContract
+from brpnas.testing.spaces import SpaceContract
 from brpnas.testing.strategies import StrategyContract
 from brpnas.testing.synthetic import LinearPredictor, SyntheticEvaluator, synthetic_problem
 
-__all__ = ["LinearPredictor", "StrategyContract", "SyntheticEvaluator", "synthetic_problem"]
+__all__ = [
+    "LinearPredictor",
+    "PredictorContract",
+    "SpaceContract",
+    "StrategyContract",
+    "SyntheticEvaluator",
+    "synthetic_problem",
+]

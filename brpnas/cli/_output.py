@@ -1,0 +1,132 @@
+"""What the commands print: one JSON object or tables on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as TextTable
+
+__all__ = [
+    "command_line",
+    "cores",
+    "note",
+    "number",
+    "print_json",
+    "printable",
+    "progress_bar",
+    "show",
+    "show_result",
+]
+
+
+def printable(text: object) -> str:
+    """Return a text as one line without control characters: names in tables may be hostile."""
+    line = " ".join(str(text).split())
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def number(value: object) -> str:
+    """Return a number as people read it; a dash where it is missing."""
+    if isinstance(value, float):
+        return (
+            "-" if math.isnan(value) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        )
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "-" if value is None else printable(value)
+
+
+def note(text: object) -> None:
+    """Print a line for people, on stderr."""
+    typer.echo(printable(text), err=True)
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print a JSON object on one line of stdout; NaN becomes null."""
+    finite = {name: _finite(value) for name, value in content.items()}
+    typer.echo(json.dumps(finite, allow_nan=False))
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table on stdout."""
+    table = TextTable()
+    for column in columns:
+        table.add_column(printable(column), overflow="fold")
+    for row in rows:
+        table.add_row(*map(number, row))
+    # Without markup, so that brackets in names stay what they are.
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(printable(title), soft_wrap=True)
+    console.print(table)
+
+
+def show_result(title: str, result: Mapping[str, Any], as_json: bool) -> None:
+    """Print a flat result: as JSON, or as a table of two columns."""
+    if as_json:
+        print_json(result)
+    else:
+        show(title, ("measure", "value"), list(result.items()))
+
+
+@contextlib.contextmanager
+def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, if that is a terminal; yields a function to call with (done, total)."""
+    console = Console(stderr=True, markup=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # a container or a batch system may give it fewer
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:
+    """Return the command that was given, with every option spelled out, for a POSIX shell.
+
+    Args:
+        ctx: the command's context.
+        leave_out: names of options that do not change the result.
+    """
+    words = ["brpnas", str(ctx.info_name)]
+    for parameter in ctx.command.params:
+        value = ctx.params.get(str(parameter.name))
+        if parameter.name in leave_out or value is None:
+            continue
+        if isinstance(value, bool):
+            names = parameter.opts if value else parameter.secondary_opts
+            words += names[:1]
+        else:
+            several = value if isinstance(value, list | tuple) else [value]
+            words += [word for each in several for word in (parameter.opts[0], str(each))]
+    return shlex.join(words)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,208 @@
+"""What a search is made of, from what was typed: the pool, the limits, where metrics come from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.datasets import Table, content_sha256
+from brpnas.errors import UserError
+from brpnas.evaluate.evaluator import Evaluator
+from brpnas.evaluate.images import Split, read_split
+from brpnas.evaluate.lookup import TableEvaluator
+from brpnas.evaluate.trained import Training, TrainingEvaluator
+from brpnas.evaluate.training import Protocol
+from brpnas.executors import Executor
+from brpnas.resolver import parse_archs
+from brpnas.search import Constraint, check_reachable
+from brpnas.spaces import CategoricalSpace, NetworkShape
+
+__all__ = ["ImageFiles", "Source", "pair_limits", "table_source", "training_source"]
+
+_TRACE_COLUMNS = ("step", "iteration", "origin", "error")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the metrics come from.
+
+    Attributes:
+        pool: the networks to choose from.
+        evaluator: finds their metrics.
+        identity: what makes two sources the same, for the run's record.
+        known: the metrics of the whole pool, where they are known before the search: each has
+            the shape (len(pool),).
+    """
+
+    pool: list[Any]
+    evaluator: Evaluator[Any]
+    identity: dict[str, Any]
+    known: dict[str, NDArray[np.float64]]
+
+    def unknown(self, names: Sequence[str]) -> int:
+        """Count the networks of which some of these metrics is known to be missing."""
+        columns = [np.isnan(self.known[name]) for name in names if name in self.known]
+        return int(np.any(columns, axis=0).sum()) if columns else 0
+
+    def ranks(
+        self, names: Sequence[str], best: dict[str, float], limits: Sequence[Constraint]
+    ) -> dict[str, tuple[int, int]]:
+        """Return the best network's rank, from 1, by each known metric, and among how many.
+
+        Those are the networks of the pool that keep the limits and have a value, also those that
+        the search did not pay for: a rank judges the search, it does not help it.
+        """
+        within = np.ones(len(self.pool), dtype=bool)
+        for limit in limits:
+            if limit.metric in self.known:
+                within &= limit.excess(self.known[limit.metric]) == 0
+        ranks = {}
+        for name in names:
+            if name in self.known and np.isfinite(best[name]):
+                values = self.known[name][within]
+                better, known = (values > best[name]).sum(), np.isfinite(values).sum()
+                ranks[name] = (1 + int(better), int(known))
+        return ranks
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The user's images: files, and the part that is held back for validation."""
+
+    train: Path
+    test: Path | None
+    valid_fraction: float
+
+    def identity(self) -> dict[str, Any]:
+        """Return hashes of the files and the fraction."""
+        return {
+            "train_sha256": _sha256(self.train),
+            "test_sha256": _sha256(self.test) if self.test else None,
+            "valid_fraction": self.valid_fraction,
+        }
+
+
+def pair_limits(metrics: Sequence[str], limits: Sequence[float]) -> list[Constraint]:
+    """Pair ``--latency`` with ``--latency-limit``, in order.
+
+    Raises:
+        UserError: not as many of one as of the other, a metric that is given twice.
+    """
+    if len(metrics) != len(limits):
+        raise UserError(
+            f"--latency is given {len(metrics)} times, --latency-limit {len(limits)} times: each "
+            "metric needs its limit"
+        )
+    for metric in metrics:
+        if metrics.count(metric) > 1:
+            raise UserError(f"--latency {metric} is given twice")
+    return [Constraint(metric, limit) for metric, limit in zip(metrics, limits, strict=True)]
+
+
+def table_source(
+    table: Table,
+    space: CategoricalSpace[Any],
+    metrics: Sequence[str],
+    limits: Sequence[Constraint],
+    *,
+    all_writings: bool,
+) -> Source:
+    """Look metrics up in a table; its networks are the pool.
+
+    Args:
+        table: one row per network.
+        space: of the networks.
+        metrics: columns to read, the limited ones included.
+        limits: checked to be within reach.
+        all_writings: every row is in the pool; else one row of each distinct function: the
+            canonical one if the table has it, else the first.
+
+    Raises:
+        UserError: a column or a value that cannot be used, a limit that no network keeps.
+    """
+    for metric in metrics:
+        if metric in _TRACE_COLUMNS:
+            raise UserError(f"{table.name}: '{metric}' is a column of every trace; rename it")
+    evaluator: TableEvaluator[Any] = TableEvaluator(table, metrics)
+    archs = parse_archs(table, space)
+    rows = np.arange(len(archs))
+    if not all_writings:
+        rows = _one_writing_each(archs, space)
+    known = {name: table.metric(name)[rows] for name in metrics}
+    for name in metrics:
+        if np.isnan(known[name]).all():
+            raise UserError(f"{table.name}: no network to choose from has a value of '{name}'")
+    for limit in limits:
+        try:
+            check_reachable(limit, known[limit.metric])
+        except UserError as error:
+            raise UserError(f"{table.name}: {error}") from None
+    identity = {"table_sha256": content_sha256(table.frame)}
+    return Source([archs[row] for row in rows], evaluator, identity, known)
+
+
+def training_source(
+    space: CategoricalSpace[Any],
+    shape: NetworkShape,
+    protocol: Protocol,
+    files: ImageFiles,
+    seed: int,
+    folder: Path,
+    executor: Executor,
+    *,
+    all_writings: bool,
+) -> Source:
+    """Train every network that is asked for; the whole space is the pool.
+
+    Args:
+        space: of the networks.
+        shape: widths and depths; classes and sizes are those of the images.
+        protocol: the recipe.
+        files: the images.
+        seed: of the validation part and of every training.
+        folder: keeps the trained networks.
+        executor: where to train.
+        all_writings: the pool holds every architecture, else one of each distinct function.
+
+    Raises:
+        UserError: images that cannot be used.
+    """
+    load = functools.partial(_load, files, seed)
+    split = load()  # so that bad files are an error before the first network, not in each
+    identity = files.identity()
+    training: Training[Any] = Training(
+        space, shape, protocol, load, repr(sorted(identity.items())), seed, folder
+    )
+    pool = list(space)
+    if not all_writings:
+        pool = list(dict.fromkeys(map(space.canonical, pool)))
+    evaluator = TrainingEvaluator(training, executor, test=split.test is not None)
+    return Source(pool, evaluator, identity, known={})
+
+
+def _one_writing_each(archs: Sequence[Any], space: CategoricalSpace[Any]) -> NDArray[np.int64]:
+    """Return one row of each distinct function, in the order of the rows."""
+    chosen: dict[Any, int] = {}
+    for row, arch in enumerate(archs):
+        canonical = space.canonical(arch)
+        if canonical == arch or canonical not in chosen:
+            chosen[canonical] = row
+    return np.array(sorted(chosen.values()), dtype=np.int64)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(files: ImageFiles, seed: int) -> Split:
+    """Read the images once in each process that trains."""
+    return read_split(files.train, files.test, files.valid_fraction, seed)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

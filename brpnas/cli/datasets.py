@@ -1,0 +1,141 @@
+"""``brpnas datasets``: tables of measured networks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brpnas.cli._output import cores, note, print_json, progress_bar, show
+
+__all__ = ["datasets"]
+
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+_Name = Annotated[
+    str,
+    typer.Argument(help="Name of a table that comes with the package, or a .parquet or .csv file."),
+]
+
+datasets = typer.Typer(
+    no_args_is_help=True, help="List, describe, import and build tables of measured networks."
+)
+
+
+@datasets.command("list")
+def list_tables(as_json: _Json = False) -> None:
+    """List the tables that come with the package, and the formats that can be imported."""
+    from brpnas.datasets import FORMATS, embedded_names, open_table
+
+    tables = {name: open_table(name) for name in embedded_names()}
+    if as_json:
+        print_json(
+            {
+                "tables": [
+                    {"name": name, "title": table.card.title, "rows": len(table)}
+                    for name, table in tables.items()
+                ],
+                "formats": list(FORMATS),
+            }
+        )
+        return
+    rows = [(name, len(table), table.card.title) for name, table in tables.items()]
+    show("Tables that come with the package", ("name", "rows", "title"), rows)
+    note(f"import reads: {', '.join(FORMATS)}")
+
+
+@datasets.command()
+def describe(name: _Name, as_json: _Json = False) -> None:
+    """Show a table's card, and count, minimum, median and maximum of every metric."""
+    from brpnas.datasets import open_table
+
+    table = open_table(name)
+    card = asdict(table.card)
+    notes = card.pop("columns")
+    statistics = table.describe()
+    if as_json:
+        metrics = {
+            str(column): {**values, "note": notes.get(column, "")}
+            for column, values in statistics.to_dict("index").items()
+        }
+        content = {"name": table.name, "rows": len(table), "intact": table.intact()}
+        print_json({**content, "card": card, "metrics": metrics})
+        return
+    intact = {True: "yes", False: "no: it was edited since", None: "unknown"}[table.intact()]
+    facts = [(key, value) for key, value in card.items() if value]
+    show(table.name, ("card", ""), [*facts, ("rows", len(table)), ("content as stamped", intact)])
+    show(
+        "Metrics",
+        ("column", *statistics.columns, "note"),
+        [
+            (column, int(count), int(missing), low, median, high, notes.get(column, ""))
+            for column, count, missing, low, median, high in statistics.itertuples()
+        ],
+    )
+
+
+@datasets.command("import")
+def import_table(
+    format_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="latbench, nasbench201, natsbench, hwnasbench or help."
+        ),
+    ],
+    path: Annotated[Path, typer.Argument(help="The published file or folder.")],
+    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .csv.")],
+    as_json: _Json = False,
+) -> None:
+    """Turn a published file into a table. Pickles are read without running what is in them."""
+    from brpnas.datasets import importer, write_table
+
+    read = importer(format_name)
+    with progress_bar(f"reading {path.name}"):
+        table = read(path)
+    write_table(table, out)
+    if as_json:
+        print_json({"out": str(out), "rows": len(table), "metrics": table.metrics})
+    else:
+        note(f"{out}: {len(table)} networks, {', '.join(table.metrics)}")
+
+
+@datasets.command()
+def build(
+    name: Annotated[str, typer.Argument(help="What to build: digits201.")],
+    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .csv.")],
+    work: Annotated[
+        Path, typer.Option(help="Folder of single results: a build that was stopped goes on here.")
+    ],
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cells trained at the same time.", show_default="number of cores"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each cell, averaged.")] = 2,
+    cells: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first so many, to try it.", show_default="all 5,044"),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Make the table that comes with the package: train every distinct cell on small digits.
+
+    Takes about two hours on two cores.
+    """
+    from brpnas.datasets import write_table
+    from brpnas.evaluate.digits201 import build_digits201
+    from brpnas.executors import InProcess, Processes
+    from brpnas.resolver import resolve
+
+    make = resolve("table to build", name, {"digits201": build_digits201})
+    workers = jobs or cores()
+    with (
+        InProcess() if workers == 1 else Processes(workers) as executor,
+        progress_bar("cells", cells) as progress,
+    ):
+        table = make(work, executor, seeds, cells, progress)
+    write_table(table, out)
+    if as_json:
+        print_json({"out": str(out), "rows": len(table), "metrics": table.metrics})
+    else:
+        note(f"{out}: {len(table)} cells")

@@ -1,0 +1,87 @@
+"""What a run folder tells, read back: the noun History."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brpnas.errors import UserError
+
+__all__ = ["History", "read_history"]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """A search as its run folder tells it.
+
+    Attributes:
+        record: the content of ``run.json``.
+        trace: the content of ``trace.parquet``.
+        accuracy: column that was maximised.
+        report: column that was reported, if any.
+        limits: each limited column with its limit.
+    """
+
+    record: dict[str, Any]
+    trace: pd.DataFrame
+    accuracy: str
+    report: str | None
+    limits: tuple[tuple[str, float], ...]
+
+    def values(self, column: str) -> NDArray[np.float64]:
+        """Return a metric of every evaluated network, shape (networks,); NaN where missing."""
+        return self.trace[column].to_numpy(np.float64)
+
+    def within(self) -> NDArray[np.bool_]:
+        """Return which networks have an accuracy and keep every limit, shape (networks,)."""
+        kept = np.isfinite(self.values(self.accuracy))
+        for column, limit in self.limits:
+            kept &= self.values(column) <= limit  # false for NaN
+        return kept
+
+    def best_so_far(self) -> NDArray[np.int64]:
+        """Return the row of the best network after each evaluation, shape (networks,); -1: none.
+
+        The best is the first with the largest accuracy among those within the limits.
+        """
+        worth = np.where(self.within(), self.values(self.accuracy), -np.inf)
+        rows = np.empty(len(worth), dtype=np.int64)
+        best = -1
+        for row, value in enumerate(worth):
+            if value > (worth[best] if best >= 0 else -np.inf):
+                best = row
+            rows[row] = best
+        return rows
+
+
+def read_history(folder: Path) -> History:
+    """Read a run folder of ``brpnas search``.
+
+    Raises:
+        UserError: no such files, or of something else.
+    """
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        trace = pd.read_parquet(folder / "trace.parquet")
+        asked = record["arguments"]
+        limits = zip(asked["latency"] or [], asked["latency_limit"] or [], strict=True)
+        history = History(
+            record,
+            trace,
+            asked["accuracy"],
+            asked["report"],
+            tuple((str(column), float(limit)) for column, limit in limits),
+        )
+        wanted = [history.accuracy, *([history.report] if history.report else [])]
+        missing = {*wanted, *dict(history.limits), "arch", "origin", "iteration"} - {*trace.columns}
+        if missing:
+            raise ValueError(f"no column {', '.join(sorted(missing))} in trace.parquet")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not the run folder of a search ({error})") from None
+    return history

@@ -1,0 +1,100 @@
+"""Strings to objects, at the edge of the program: names that users type, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from brpnas.datasets import Table
+from brpnas.errors import UserError, unknown_name
+from brpnas.predictors import PREDICTORS
+from brpnas.search import STRATEGIES, BRPSchedule, Problem, Strategy
+from brpnas.spaces import CategoricalSpace, NASBench201
+
+__all__ = ["SPACES", "make_strategy", "parse_archs", "resolve"]
+
+T = TypeVar("T")
+
+SPACES: dict[str, Callable[[], CategoricalSpace[Any]]] = {"nasbench201": NASBench201}
+"""The built-in spaces by the name that the user types."""
+
+
+def resolve(kind: str, name: str, choices: Mapping[str, T]) -> T:
+    """Return what a name stands for.
+
+    Args:
+        kind: what is named, such as ``"strategy"``.
+        name: as the user typed it.
+        choices: what there is.
+
+    Raises:
+        UserError: no such name; lists the choices and suggests the nearest.
+    """
+    if name not in choices:
+        raise unknown_name(kind, name, choices)
+    return choices[name]
+
+
+def make_strategy(
+    name: str,
+    problem: Problem[Any],
+    seed: int,
+    schedule: BRPSchedule,
+    predictor: str,
+    at_once: int = 1,
+) -> Strategy[Any]:
+    """Make a strategy: its constructor gets the problem, the seed and what else it asks for.
+
+    What it may ask for, as parameters of these names: ``schedule``; ``ranker`` and ``latency``
+    (functions from a seed to a fresh predictor); ``at_once``.
+
+    Args:
+        name: of the strategy.
+        problem: what is searched.
+        seed: of all random choices.
+        schedule: how the budget is divided.
+        predictor: name of the family of predictors.
+        at_once: networks asked for before the first of them is known, by strategies that
+            otherwise wait for each.
+
+    Raises:
+        UserError: unknown name of strategy or predictor.
+    """
+    family = resolve("predictor", predictor, PREDICTORS)
+    kind = resolve("strategy", name, STRATEGIES)
+    offered = {
+        "schedule": schedule,
+        "ranker": family.ranker,
+        "latency": family.regressor,
+        "at_once": at_once,
+    }
+    wanted = inspect.signature(kind).parameters
+    options = {option: value for option, value in offered.items() if option in wanted}
+    make = cast(Callable[..., Strategy[Any]], kind)  # the base class fixes no constructor
+    return make(problem, seed, **options)
+
+
+def parse_archs(table: Table, space: CategoricalSpace[Any]) -> list[Any]:
+    """Return the architecture of every row of a table.
+
+    Raises:
+        UserError: the table's card names another space, or an architecture is not one of the
+            space's; names the row.
+    """
+    if table.card.space not in ("", space.name):
+        raise UserError(
+            f"{table.name}: holds networks of space '{table.card.space}', not '{space.name}'"
+        )
+    archs = []
+    for row, text in enumerate(table.archs, start=1):
+        try:
+            arch = space.parse(text)
+        except UserError as error:
+            raise UserError(f"{table.name}: row {row}, column 'arch': {error}") from None
+        if str(arch) != text:  # tables are looked up by the literal text
+            raise UserError(
+                f"{table.name}: row {row}, column 'arch': '{text[:200]}' must be written '{arch}'"
+            )
+        archs.append(arch)
+    return archs

@@ -1,0 +1,192 @@
+"""The contract of a space, as tests."""
+# ruff: noqa: S101 - asserts are what a test is made of
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brpnas.errors import UserError
+from brpnas.spaces import Architecture, CategoricalSpace, Space
+
+__all__ = ["SpaceContract"]
+
+_DRAWN = 50
+_ENUMERABLE = 100_000
+
+
+class SpaceContract:
+    """What every space has to do. To test one, subclass and override the fixture ``space``.
+
+    What only finite spaces or those of categorical choices can do is skipped for others.
+    """
+
+    @pytest.fixture
+    def space(self) -> Space[Any]:
+        """Return the space under test, with at least 50 architectures."""
+        raise NotImplementedError
+
+    def test_text_parses_back(self, space: Space[Any]) -> None:
+        """The text of an architecture gives an equal one with an equal hash."""
+        for arch in _draw(space):
+            assert isinstance(arch, Architecture)
+            again = space.parse(str(arch))
+            assert again == arch
+            assert hash(again) == hash(arch)
+            assert str(again) == str(arch)
+
+    @pytest.mark.parametrize("text", ["", " ", "no architecture", "|", "0", "\x00", "é" * 1000])
+    def test_malformed_text_is_the_users_error(self, space: Space[Any], text: str) -> None:
+        """Text that is no architecture raises UserError and nothing else."""
+        with pytest.raises(UserError):
+            space.parse(text)
+
+    def test_different_architectures_have_different_texts(self, space: Space[Any]) -> None:
+        """Equality, hash and text agree."""
+        drawn = _draw(space)
+        assert len({str(arch) for arch in drawn}) == len(set(drawn)) == len(drawn)
+
+    def test_sample_is_distinct_and_seeded(self, space: Space[Any]) -> None:
+        """No architecture is drawn twice; the seed decides which ones are."""
+        drawn = _draw(space, seed=1)
+        assert len(drawn) == len(set(drawn)) == _DRAWN
+        assert _draw(space, seed=1) == drawn
+        assert _draw(space, seed=2) != drawn
+        assert space.sample(0, np.random.default_rng(0)) == []
+
+    def test_sample_of_more_than_there_are_is_the_users_error(self, space: Space[Any]) -> None:
+        """A finite space says that it is too small."""
+        size = _size(space)
+        with pytest.raises(UserError):
+            space.sample(size + 1, np.random.default_rng(0))
+
+    def test_canonical_is_idempotent_and_in_the_space(self, space: Space[Any]) -> None:
+        """The representative is an architecture like any other, and represents itself."""
+        members = set(space) if isinstance(space, CategoricalSpace) and _small(space) else None
+        for arch in _draw(space):
+            canonical = space.canonical(arch)
+            assert space.canonical(canonical) == canonical
+            assert space.parse(str(canonical)) == canonical
+            assert members is None or canonical in members
+
+    def test_graph_is_well_formed(self, space: Space[Any]) -> None:
+        """Shapes, types and indices fit the schema; data flows in no circle."""
+        for arch in _draw(space):
+            graph = space.graph(arch)
+            nodes = len(graph.operations)
+            assert graph.schema == space.schema
+            assert graph.schema.space == space.name
+            assert graph.operations.shape == graph.live.shape == (nodes,)
+            assert graph.numbers.shape == (nodes, len(space.schema.numbers))
+            assert graph.edges.shape[1:] == (2,)
+            assert np.issubdtype(graph.operations.dtype, np.integer)
+            assert np.issubdtype(graph.edges.dtype, np.integer)
+            assert graph.numbers.dtype == np.float32
+            assert graph.live.dtype == np.bool_
+            assert np.isfinite(graph.numbers).all()
+            assert (
+                (graph.operations >= 0) & (graph.operations < len(space.schema.operations))
+            ).all()
+            assert ((graph.edges >= 0) & (graph.edges < nodes)).all()
+            assert len({*map(tuple, graph.edges.tolist())}) == len(graph.edges)
+            assert _acyclic(graph.edges.tolist(), nodes)
+
+    def test_live_nodes_lie_on_live_paths(self, space: Space[Any]) -> None:
+        """A live node is fed by a live node and feeds one, unless it begins or ends the graph."""
+        for arch in _draw(space):
+            graph = space.graph(arch)
+            live = graph.live
+            for here, there in ((0, 1), (1, 0)):
+                for node in np.flatnonzero(live):
+                    others = graph.edges[graph.edges[:, here] == node][:, there]
+                    assert not len(others) or live[others].any()
+
+    def test_equal_architectures_have_equal_graphs(self, space: Space[Any]) -> None:
+        """The graph follows from the architecture alone."""
+        for arch in _draw(space):
+            graph, again = space.graph(arch), space.graph(space.parse(str(arch)))
+            for name in ("operations", "numbers", "edges", "live"):
+                assert np.array_equal(getattr(graph, name), getattr(again, name))
+
+    def test_options_decode_back(self, space: Space[Any]) -> None:
+        """What is encoded is in range and decodes to the same architecture."""
+        categorical = _categorical(space)
+        for arch in _draw(space):
+            options = categorical.encode(arch)
+            assert len(options) == len(categorical.choices)
+            assert all(
+                0 <= o < count for o, count in zip(options, categorical.choices, strict=True)
+            )
+            assert categorical.decode(options) == arch
+
+    def test_mutation_changes_one_decision(self, space: Space[Any]) -> None:
+        """Exactly one, every one in its turn, and the seed decides which."""
+        categorical = _categorical(space)
+        rng, same = np.random.default_rng(0), np.random.default_rng(0)
+        changed = set()
+        for arch in _draw(space):
+            for _ in range(10):
+                mutant = categorical.mutate(arch, rng)
+                assert categorical.mutate(arch, same) == mutant
+                places = _differences(categorical, arch, mutant)
+                assert len(places) == 1
+                changed.add(places[0])
+        if len(categorical.choices) <= _DRAWN:
+            assert len(changed) == sum(count > 1 for count in categorical.choices)
+
+    def test_neighbours_are_all_that_differ_in_one_decision(self, space: Space[Any]) -> None:
+        """As many as there are other options, each once."""
+        categorical = _categorical(space)
+        arch = _draw(space)[0]
+        neighbours = categorical.neighbours(arch)
+        assert len(set(neighbours)) == len(neighbours)
+        assert len(neighbours) == sum(count - 1 for count in categorical.choices)
+        assert all(len(_differences(categorical, arch, other)) == 1 for other in neighbours)
+
+    def test_enumeration_agrees_with_length(self, space: Space[Any]) -> None:
+        """Iteration gives every architecture once."""
+        size = _size(space)
+        if size > _ENUMERABLE:
+            pytest.skip(f"{size} architectures are too many to enumerate here")
+        everything = list(iter(_categorical(space)))
+        assert len(set(everything)) == len(everything) == size
+        assert set(_draw(space)) <= set(everything)
+
+
+def _draw(space: Space[Any], seed: int = 0) -> list[Any]:
+    return space.sample(_DRAWN, np.random.default_rng(seed))
+
+
+def _categorical(space: Space[Any]) -> CategoricalSpace[Any]:
+    if not isinstance(space, CategoricalSpace):
+        pytest.skip("not a space of categorical choices")
+    return space
+
+
+def _size(space: Space[Any]) -> int:
+    if not hasattr(space, "__len__"):
+        pytest.skip("not a finite space")
+    return len(space)
+
+
+def _small(space: CategoricalSpace[Any]) -> bool:
+    return len(space) <= _ENUMERABLE
+
+
+def _differences(space: CategoricalSpace[Any], one: Any, other: Any) -> list[int]:  # noqa: ANN401
+    pairs = zip(space.encode(one), space.encode(other), strict=True)
+    return [place for place, (a, b) in enumerate(pairs) if a != b]
+
+
+def _acyclic(edges: list[list[int]], nodes: int) -> bool:
+    """Take away nodes that nothing leads to until none is left (Kahn)."""
+    left = set(range(nodes))
+    while left:
+        fed = {target for source, target in edges if source in left}
+        free = left - fed
+        if not free:
+            return False
+        left -= free
+    return True
