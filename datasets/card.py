@@ -23,7 +23,6 @@ class Card:
         conditions: batch size, threads, repetitions and whatever else changes the numbers.
         rebuild: how to make the table again.
         sha256: hash of the content, stamped by ``write_table``; see ``Table.intact``.
-        licence: terms of the numbers.
         space: name of the space that the architectures belong to.
         columns: notes on single columns, by name.
     """
@@ -34,7 +33,6 @@ class Card:
     conditions: str = ""
     rebuild: str = ""
     sha256: str = ""
-    licence: str = ""
     space: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
 

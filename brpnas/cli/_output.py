@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ __all__ = [
     "show",
     "show_result",
 ]
+
+_LOG_SECONDS = 30.0
 
 
 def printable(text: object) -> str:
@@ -79,7 +82,10 @@ def show_result(title: str, result: Mapping[str, Any], as_json: bool) -> None:
 
 @contextlib.contextmanager
 def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr, if that is a terminal; yields a function to call with (done, total)."""
+    """Show progress on stderr; yields a function to call with (done, total).
+
+    On a terminal, a bar; in a log, a line every half minute.
+    """
     console = Console(stderr=True, markup=False)
     columns = (
         TextColumn("{task.description}"),
@@ -89,9 +95,14 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int,
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
+        noted = time.monotonic()
 
         def update(done: int, total: int) -> None:
+            nonlocal noted
             progress.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - noted > _LOG_SECONDS:
+                noted = time.monotonic()
+                note(f"{what}: {done} of {total}")
 
         yield update
 

@@ -245,6 +245,11 @@ def search(
                 found = brpnas.search.search(
                     problem, chooser, source.evaluator, budget, run, progress
                 )
+        except UserError:
+            if run.steps:  # no answer, but what was tried is worth a look
+                run.save()
+                note(f"report: {write_report(folder)}")
+            raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"after {len(run.steps)} networks; to continue, repeat the command with "

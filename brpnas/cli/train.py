@@ -65,11 +65,9 @@ def train(
     rows = np.random.default_rng(seed).permutation(rows)
     graphs = [networks.graph(archs[row]) for row in rows]
     values = source.metric(column)[rows]
-    # Half a row more, so that rounding down gives just this many.
-    share = (valid_rows + 0.5) / learnt if valid_rows else 0.0
     with progress_bar(f"training on {train_rows} + {valid_rows} networks"):
         started = time.perf_counter()
-        fitted = family.regressor(seed, share).fit(graphs[:learnt], values[:learnt])
+        fitted = family.regressor(seed, valid_rows / learnt).fit(graphs[:learnt], values[:learnt])
         fit_s = time.perf_counter() - started
         started = time.perf_counter()
         predicted = fitted.predict(graphs[learnt:]).mean

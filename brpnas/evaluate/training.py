@@ -101,6 +101,9 @@ def train(
         protocol: the fixed recipe.
         seed: of order, crops and flips.
         checkpoint: file to continue from and to save to; it is removed at the end.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
     """
     pixels = _Pixels(split.train, like=split.train)
     batch = min(protocol.batch, len(split.train))
@@ -128,6 +131,8 @@ def train(
             (loss * protocol.seeds).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
+        if not torch.isfinite(loss):
+            raise FloatingPointError("the training diverged: the learning rate is too high")
         if checkpoint and time.monotonic() - saved > _SAVE_EVERY_S:
             state.save(checkpoint, epoch + 1)
             saved = time.monotonic()

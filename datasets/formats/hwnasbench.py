@@ -59,7 +59,6 @@ def read(path: Path, dataset: str = "cifar10") -> Table:
         source="HW-NAS-Bench, https://github.com/GATECH-EIC/HW-NAS-Bench (ICLR 2021)",
         conditions="one image at a time; Eyeriss and FPGA are estimated, the others measured",
         rebuild=f"import {path.name} as hwnasbench",
-        licence="MIT",
         space="nasbench201",
     )
     return Table(frame, card, path.name)

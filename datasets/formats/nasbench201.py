@@ -50,7 +50,6 @@ def read(path: Path) -> Table:
         source="NAS-Bench-201, https://github.com/D-X-Y/NAS-Bench-201 (ICLR 2020)",
         conditions="accuracies and latencies are means over all runs",
         rebuild=f"import {path.name} as nasbench201",
-        licence="MIT",
         space="nasbench201",
     )
     return runs_table(rows, path.name, card)

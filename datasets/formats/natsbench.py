@@ -54,7 +54,6 @@ def read(path: Path) -> Table:
         source="NATS-Bench, https://github.com/D-X-Y/NATS-Bench (arXiv:2009.00437)",
         conditions="accuracies and latencies are means over all runs",
         rebuild=f"import the folder {path.name} as natsbench",
-        licence="MIT",
         space="nasbench201",
     )
     return runs_table(rows, path.name, card)

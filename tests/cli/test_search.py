@@ -98,6 +98,27 @@ def test_one_writing_of_each_function_unless_all(brpnas: Any, write: Callable[..
     assert set(trace("all").arch) == set(texts)
 
 
+def test_a_search_without_an_answer_keeps_what_it_tried(
+    brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    smallest = float(frame["latency_ms"].min())
+    limit = ("--latency", "latency_ms", "--latency-limit", smallest)
+    asked = ("search", "--table", write(frame), *COLUMNS, *limit, "--strategy", "random")
+    said = brpnas(*asked, "--budget", 3, "--out", "run", code=2).stderr
+    assert "error: none of 3 networks keeps the limits" in said
+    assert (tmp_path / "run" / "report.html").exists()
+    assert len(trace("run")) == 3
+
+
+def test_a_log_gets_lines_in_place_of_a_bar(
+    brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brpnas.cli._output._LOG_SECONDS", 0.0)
+    said = brpnas("search", "--table", write(frame), *COLUMNS, *FAST).stderr
+    assert "networks: 1 of 30\n" in said
+    assert "networks: 30 of 30\n" in said
+
+
 def test_resume_needs_the_same_question(
     brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path]
 ) -> None:

@@ -9,7 +9,7 @@ from brpnas.errors import UserError
 
 
 def test_round_trip_keeps_every_field() -> None:
-    names = ["title", "source", "device", "conditions", "rebuild", "sha256", "licence", "space"]
+    names = ["title", "source", "device", "conditions", "rebuild", "sha256", "space"]
     card = Card(**{name: f"<{name}> µ" for name in names}, columns={"latency_ms": "median of 10"})
     assert Card.from_json(card.to_json(), "t") == card
 

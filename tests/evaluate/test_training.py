@@ -320,3 +320,8 @@ def test_training_learns() -> None:
     trained = network(replicas=2)
     train(trained, Split(easy, easy), Protocol(epochs=6, batch=8, crop=1, seeds=2), seed=0)
     assert accuracy_pct(trained, easy, like=easy).min() > 95
+
+
+def test_a_training_that_diverges_fails() -> None:
+    with pytest.raises(FloatingPointError, match="diverged"):
+        train(network(), SPLIT, Protocol(epochs=2, batch=8, learning_rate=1e30), seed=0)
