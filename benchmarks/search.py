@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from brpnas.cli._search_inputs import table_source
 from brpnas.datasets import open_table
 from brpnas.executors import Processes
 from brpnas.predictors import PREDICTORS
@@ -33,6 +32,7 @@ from brpnas.search import (
     Problem,
     Strategy,
 )
+from brpnas.sources import table_source
 from brpnas.spaces import NASBench201
 
 
@@ -44,14 +44,13 @@ class Settings:
     accuracy: str
     report: str
     budget: int
-    all_writings: bool
 
 
 @functools.cache
 def _problem(settings: Settings) -> tuple[Problem[Any], dict[str, np.ndarray]]:
     space, table = NASBench201(), open_table(settings.table)
     metrics = (settings.accuracy, settings.report)
-    source = table_source(table, space, metrics, (), all_writings=settings.all_writings)
+    source = table_source(table, space, metrics)
     return Problem(space, source.pool, settings.accuracy), source.known
 
 
@@ -68,6 +67,8 @@ def run(settings: Settings, job: tuple[str, int]) -> dict[str, Any]:
     places: list[int] = []
     while len(places) < settings.budget:
         asked: list[Candidate[Any]] = strategy.ask(settings.budget - len(places))
+        if not asked:
+            raise SystemExit(f"the budget of {settings.budget} exceeds the table")
         new = [problem.index(candidate.arch) for candidate in asked]
         strategy.tell(
             [
@@ -97,10 +98,9 @@ def summarise(runs: list[dict[str, Any]], best_valid: float) -> dict[str, Any]:
             summary[f"best test tried at {count}"] = _mean(tried[:, count - 1])
     hits = valid >= best_valid
     summary["found"] = float(hits.any(1).mean())
-    # The median over all seeds; infinite where fewer than half of them find it.
-    summary["evaluations until found, median"] = float(
-        np.median(np.where(hits.any(1), hits.argmax(1) + 1.0, np.inf))
-    )
+    # The median over all seeds; unknown where fewer than half of them find it.
+    median = float(np.median(np.where(hits.any(1), hits.argmax(1) + 1.0, np.inf)))
+    summary["evaluations until found, median"] = median if np.isfinite(median) else None
     for key in ("wall_s", "peak_gb"):
         summary[key] = float(np.median([run[key] for run in runs]))
     summary["curve of test of best by validation"] = chosen.mean(0).tolist()
@@ -109,6 +109,7 @@ def summarise(runs: list[dict[str, Any]], best_valid: float) -> dict[str, Any]:
 
 def _best_so_far(valid: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Test accuracy of the network that is best by validation after each evaluation."""
+    valid = np.nan_to_num(valid, nan=-np.inf)
     best = np.zeros(len(valid), dtype=int)
     curve = np.empty_like(test)
     rows = np.arange(len(valid))
@@ -122,6 +123,7 @@ def _mean(values: np.ndarray) -> dict[str, float]:
     return {
         "mean": float(values.mean()),
         "error": float(values.std(ddof=1) / len(values) ** 0.5),
+        "std": float(values.std(ddof=1)),
         "lowest": float(values.min()),
     }
 
@@ -136,14 +138,11 @@ def main() -> None:
     parser.add_argument("--report", default="cifar100_test_acc_200ep")
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
-    parser.add_argument("--all-writings", action="store_true")
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    settings = Settings(
-        options.table, options.accuracy, options.report, options.budget, options.all_writings
-    )
+    settings = Settings(options.table, options.accuracy, options.report, options.budget)
     jobs = [(name, seed) for name in options.strategies for seed in range(options.seeds)]
     runs = []
     with Processes(options.jobs) as executor:
@@ -154,7 +153,7 @@ def main() -> None:
     problem, known = _problem(settings)
     summaries = {
         name: summarise(
-            [run for run in runs if run["strategy"] == name], known[settings.accuracy].max()
+            [run for run in runs if run["strategy"] == name], np.nanmax(known[settings.accuracy])
         )
         for name in options.strategies
     }

@@ -43,11 +43,12 @@ def make_strategy(
     schedule: BRPSchedule,
     predictor: str,
     at_once: int = 1,
+    quantile: float = 0.5,
 ) -> Strategy[Any]:
     """Make a strategy: its constructor gets the problem, the seed and what else it asks for.
 
     What it may ask for, as parameters of these names: ``schedule``; ``ranker`` and ``latency``
-    (functions from a seed to a fresh predictor); ``at_once``.
+    (functions from a seed to a fresh predictor); ``at_once``; ``quantile``.
 
     Args:
         name: of the strategy.
@@ -57,6 +58,7 @@ def make_strategy(
         predictor: name of the family of predictors.
         at_once: networks asked for before the first of them is known, by strategies that
             otherwise wait for each.
+        quantile: of the cost predictor's errors, by which to keep away from limits.
 
     Raises:
         UserError: unknown name of strategy or predictor.
@@ -68,6 +70,7 @@ def make_strategy(
         "ranker": family.ranker,
         "latency": family.regressor,
         "at_once": at_once,
+        "quantile": quantile,
     }
     wanted = inspect.signature(kind).parameters
     options = {option: value for option, value in offered.items() if option in wanted}

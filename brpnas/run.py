@@ -26,6 +26,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from brpnas.errors import UserError
+from brpnas.values import finite
 
 __all__ = ["Run", "Step"]
 
@@ -139,11 +140,11 @@ class Run:
         """Write all rows, the result and the time; a run that was finished before keeps its own.
 
         Args:
-            result: values that JSON can hold; NaN is written as null.
+            result: values that JSON can hold; NaN and infinities are written as null.
         """
         self.save()
         if self.record["finished"] is None:
-            self.record |= {"finished": _now(), "result": _without_nan(dict(result))}
+            self.record |= {"finished": _now(), "result": finite(result)}
             self._write_record(self.record)
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class Run:
         self, asked: dict[str, Any], seed: int, resume: bool, free: Collection[str]
     ) -> dict[str, Any]:
         session = {"started": _now(), "versions": _versions(), "git": _git_revision()}
-        if not any(path.name != _LOCK for path in self.folder.iterdir()):
+        if _unused(self.folder):
             record: dict[str, Any] = {
                 "arguments": asked,
                 "seed": seed,
@@ -213,12 +214,17 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
     return UserError(f"cannot write to run folder {folder}: {error.strerror or error}")
 
 
+def _unused(folder: Path) -> bool:
+    """Return whether the folder holds at most what a kill during the first record leaves."""
+    return all(path.name in (_LOCK, _temporary(Path(_RECORD)).name) for path in folder.iterdir())
+
+
 def _lock(folder: Path) -> IO[str]:
     """Make the folder and lock it; the lock dies with this process, however that ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = not (folder / _LOCK).exists() and not (folder / _RECORD).exists()
-        if foreign and any(folder.iterdir()):
+        if foreign and not _unused(folder):
             raise UserError(f"folder {folder} is not empty and holds no run: choose another folder")
         lock = (folder / _LOCK).open("a+")
     except OSError as error:
@@ -254,7 +260,7 @@ def _check_arguments(
 def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # bad JSON and bad UTF-8 are both ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError
         raise UserError(f"cannot read {path}: {error}") from error
     kinds = {"arguments": dict, "resumed": list, "finished": str | None, "result": dict | None}
     for name, kind in kinds.items():
@@ -312,7 +318,7 @@ def _trace_bytes(steps: list[Step]) -> pa.Buffer:
 
 def _replace(path: Path, content: bytes | pa.Buffer) -> None:
     """Replace a file as a whole: a reader, or a kill, sees the old content or the new."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = _temporary(path)
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
@@ -323,6 +329,10 @@ def _replace(path: Path, content: bytes | pa.Buffer) -> None:
         os.fsync(folder)  # the new name is on the disk too
     finally:
         os.close(folder)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
 
 
 def _now() -> str:
@@ -356,11 +366,3 @@ def _git_revision() -> str | None:
         ask("ls-files", "--error-unmatch", source.name)
         return ask("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return None
-
-
-def _without_nan(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and value != value else value

@@ -11,7 +11,7 @@ if __name__ != "brpnas.datasets":
 from brpnas.datasets.card import Card
 from brpnas.datasets.catalogue import embedded_names, open_table
 from brpnas.datasets.formats import FORMATS, importer
-from brpnas.datasets.storage import SUFFIXES, read_table, write_table
+from brpnas.datasets.storage import SUFFIXES, check_writable, read_table, write_table
 from brpnas.datasets.table import Selection, Table, content_sha256
 from brpnas.datasets.unpickle import safe_load
 
@@ -21,6 +21,7 @@ __all__ = [
     "Card",
     "Selection",
     "Table",
+    "check_writable",
     "content_sha256",
     "embedded_names",
     "importer",

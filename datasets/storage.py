@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from brpnas.datasets.card import Card
 from brpnas.datasets.table import Table, content_sha256
 from brpnas.errors import UserError
 
-__all__ = ["SUFFIXES", "read_table", "write_table"]
+__all__ = ["SUFFIXES", "check_writable", "read_table", "write_table"]
 
 SUFFIXES = (".parquet", ".csv")
 _CARD_KEY = b"brpnas.card"
@@ -38,6 +39,24 @@ def read_table(path: Path | str) -> Table:
         kind = suffix.removeprefix(".")
         raise UserError(f"{path}: not a readable {kind} file ({_first_line(error)})") from None
     return Table(frame, card or Card(title=path.name), path.name)
+
+
+def check_writable(path: Path | str) -> None:
+    """Check that a table can be written there, before the long work that makes it.
+
+    Raises:
+        UserError: unknown suffix, a folder of that name, or the folder around it does not exist or
+            cannot be written to.
+    """
+    path = Path(path)
+    _suffix(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, not a file")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot write ({_first_line(error)})") from None
 
 
 def write_table(table: Table, path: Path | str) -> None:

@@ -14,7 +14,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = ["PLAIN_GLOBALS", "safe_load"]
 
 _LIMIT_BYTES = 512 * 2**20
 _DEEPEST_TUPLE = 50
+_HEAVIEST_TUPLE = 10_000  # items to hash, where tuples or frozen sets are among them
 _PLAIN_DTYPE = re.compile(r"[biufcSU]\d{1,4}")  # no objects, no structures
 
 
@@ -128,20 +129,36 @@ def _load_bytearray(unpickler: _Unpickler) -> None:
     unpickler.append(bytearray(unpickler.read(length)))
 
 
-def _shallow(load_tuple: Callable[[Any], None]) -> Callable[[_Unpickler], None]:
-    """Bound the nesting of tuples: hashing one that is a million deep kills the process."""
+def _bounded(load_tuple: Callable[[Any], None]) -> Callable[[_Unpickler], None]:
+    """Bound the nesting of tuples and frozen sets, as keys and as items of others.
+
+    Hashing one that is a million deep kills the process, and hashing or comparing one that is 50
+    deep and holds each level twice never ends.
+    """
 
     def load(unpickler: _Unpickler) -> None:
         load_tuple(unpickler)
         made = unpickler.stack[-1]
-        depth = 1 + max(
-            (unpickler.depths[id(x)][0] for x in made if id(x) in unpickler.depths), default=0
-        )
+        if not isinstance(made, tuple | frozenset):
+            return
+        inner = [unpickler.sizes[id(x)] for x in made if id(x) in unpickler.sizes]
+        depth = 1 + max((size.depth for size in inner), default=0)
+        weight = 1 + len(made) - len(inner) + sum(size.weight for size in inner)
         if depth > _DEEPEST_TUPLE:
             raise UserError(f"tuples nested more than {_DEEPEST_TUPLE} deep")
-        unpickler.depths[id(made)] = depth, made  # kept alive, so that the id stays its own
+        if inner and weight > _HEAVIEST_TUPLE:
+            raise UserError(f"nested tuples of more than {_HEAVIEST_TUPLE} items")
+        unpickler.sizes[id(made)] = _Size(depth, weight, made)
 
     return load
+
+
+class _Size(NamedTuple):
+    """How deep a tuple is nested and how many items it has at all depths."""
+
+    depth: int
+    weight: int
+    made: object  # kept alive, so that its id stays its own
 
 
 class _Unpickler(_BASE):  # type: ignore[misc]
@@ -157,15 +174,18 @@ class _Unpickler(_BASE):  # type: ignore[misc]
         pickle.BUILD[0]: _load_build,
         pickle.BYTEARRAY8[0]: _load_bytearray,
         **{
-            code[0]: _shallow(_BASE.dispatch[code[0]])
-            for code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+            code[0]: _bounded(_BASE.dispatch[code[0]])
+            for code in (
+                *(pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.FROZENSET),
+                *(pickle.REDUCE, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),
+            )
         },
     }
 
     def __init__(self, content: bytes, allowed: Mapping[str, Any]) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
         self.allowed = allowed
-        self.depths: dict[int, tuple[int, object]] = {}
+        self.sizes: dict[int, _Size] = {}
 
     def find_class(self, module: str, name: str) -> object:
         full = f"{module}.{name}"

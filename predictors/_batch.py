@@ -82,13 +82,15 @@ class GraphBatch:
 
     def take(self, rows: Tensor) -> GraphBatch:
         """Return some of the networks (of a batch of networks that are alike)."""
-        picked = (torch.arange(self.alike)[:, None] * self.graphs + rows).flatten()
+        picked = (
+            torch.arange(self.alike, device=rows.device)[:, None] * self.graphs + rows
+        ).flatten()
         return GraphBatch(
             graphs=len(rows),
             operations=self.operations[picked],
             numbers=self.numbers[picked],
             live=self.live[picked],
-            owner=torch.arange(len(rows)).repeat(self.alike),
+            owner=torch.arange(len(rows), device=rows.device).repeat(self.alike),
             edges=self.edges,
             alike=self.alike,
         )

@@ -90,7 +90,7 @@ def _collect(x: Tensor, source: Tensor, target: Tensor, batch: GraphBatch) -> Te
     if not batch.alike:
         return _scatter(x[:, source], target, x.shape[1], "sum")
     adjacency = x.new_zeros(batch.alike, batch.alike)
-    adjacency[target, source] = 1
+    adjacency.index_put_((target, source), x.new_ones(()), accumulate=True)
     members, _, hidden = x.shape
     # Nodes of one kind lie together, so all networks share one product with the adjacency.
     by_node = x.view(members, batch.alike, batch.graphs * hidden)

@@ -73,7 +73,7 @@ def train_network(
     device = compute_device()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(graphs), generator=generator)
-    held_out, kept = order.tensor_split([round(len(graphs) * valid)])
+    held_out, kept = order.tensor_split([min(round(len(graphs) * valid), len(graphs) - 1)])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = GraphNetwork(size).to(device)
@@ -97,7 +97,6 @@ def train_network(
                 batch, wanted = batches.take(rows)
                 optimiser.zero_grad()
                 loss(network(batch), wanted).sum().backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0 * size.members)
                 optimiser.step()
                 cycle.step()
             # The first half of the cycle is too noisy to hold the best epoch.

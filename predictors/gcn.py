@@ -21,10 +21,10 @@ from torch import Tensor
 from brpnas.errors import UserError
 from brpnas.predictors._batch import common_schema
 from brpnas.predictors._network import GraphNetwork, NetworkSize
-from brpnas.predictors._training import Loss, Training, score, train_network
+from brpnas.predictors._training import Loss, Training, compute_device, score, train_network
 from brpnas.predictors.predictor import Prediction, SavablePredictor
+from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
-from brpnas.threads import one_thread
 
 __all__ = ["GCNRanker", "GCNRegressor", "GCNSize"]
 
@@ -62,7 +62,7 @@ class _GCN(SavablePredictor):
         schema = common_schema(graphs)
         size = NetworkSize(len(schema.operations), len(schema.numbers), **asdict(self.size))
         wanted = torch.from_numpy(targets.astype(np.float32))
-        with one_thread():
+        with reproducible():
             self._network, held_out = train_network(
                 graphs, wanted, size, self.training, loss, self.seed, self.valid
             )
@@ -79,7 +79,7 @@ class _GCN(SavablePredictor):
                 f"this predictor was fitted on networks of space '{self.schema.space}', "
                 f"not on those of '{schema.space}'"
             )
-        with one_thread():
+        with reproducible():
             return score(self._network, graphs)
 
     def settings(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class _GCN(SavablePredictor):
         network.load_state_dict(
             {name: torch.from_numpy(state[name]) for name in network.state_dict()}
         )
-        predictor._network = network.eval()
+        predictor._network = network.eval().to(compute_device())
         return predictor
 
 

@@ -106,7 +106,7 @@ def load_predictor(folder: Path) -> SavedPredictor:
         description: Any = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{folder}: no predictor here (there is no {_DESCRIPTION})") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error})") from None
     try:
         if description["format"] != _FORMAT:

@@ -23,17 +23,18 @@ SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "executors": set(),
-    "threads": set(),
+    "reproducible": set(),
     "lowrank": set(),
     "spaces": {"errors"},
     "datasets": {"errors", "spaces"},
-    "predictors": {"errors", "spaces", "threads"},
+    "predictors": {"errors", "spaces", "reproducible"},
     "devices": {"errors", "spaces"},
-    "evaluate": {"errors", "spaces", "datasets", "devices", "executors", "threads"},
-    "run": {"errors"},
-    "search": {"errors", "spaces", "predictors", "evaluate.evaluator", "run", "threads"},
+    "evaluate": {"errors", "spaces", "datasets", "devices", "executors", "reproducible"},
+    "values": set(),
+    "run": {"errors", "values"},
+    "search": {"errors", "spaces", "predictors", "evaluate.evaluator", "run", "reproducible"},
 }
-FREE = {"cli", "report", "resolver", "testing"}
+FREE = {"cli", "report", "resolver", "sources", "testing"}
 
 
 def _sources() -> dict[str, Path]:

@@ -36,7 +36,7 @@ def test_record_says_how_to_do_it_again(tmp_path: Path) -> None:
     with Run(tmp_path / "new" / "folder", ARGUMENTS, seed=7) as run:
         assert record(run.folder)["finished"] is None
         run.append(step(0))
-        run.finish({"best": "arch 0", "latency_ms": math.nan, "deep": [{"x": math.nan}]})
+        run.finish({"best": "arch 0", "latency_ms": math.nan, "deep": [{"x": -math.inf}]})
     found = record(run.folder)
     assert found["arguments"] == {
         "budget": 10,
@@ -121,6 +121,15 @@ def test_resuming_what_never_began_begins_it(tmp_path: Path) -> None:
     make(tmp_path / "new")
 
 
+@pytest.mark.parametrize("left", [[".lock", "run.json.tmp"], ["run.json.tmp"]])
+def test_kill_during_the_first_record(tmp_path: Path, left: list[str]) -> None:
+    for name in left:
+        (tmp_path / name).write_text("{")
+    with Run(tmp_path, ARGUMENTS, seed=7, resume=True):
+        assert record(tmp_path)["finished"] is None
+    assert not (tmp_path / "run.json.tmp").exists()
+
+
 def test_other_arguments_are_named(tmp_path: Path) -> None:
     make(tmp_path)
     other = {"budget": 20, "limits": [("latency_ms", 3.5)], "workers": 4, "pool": "all"}
@@ -145,7 +154,9 @@ def test_resumed_run_records_the_session_and_a_finished_one_stays(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["run.json", "trace.parquet"])
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"\xff\xfe{", b"[]", b"{}", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"\xff\xfe{", b"[]", b"{}", b"[" * 100_000, None]
+)
 def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes | None) -> None:
     make(tmp_path)
     path = tmp_path / name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shlex
 import time
@@ -15,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as TextTable
+
+from brpnas.values import finite, readable
 
 __all__ = [
     "command_line",
@@ -38,14 +39,10 @@ def printable(text: object) -> str:
 
 
 def number(value: object) -> str:
-    """Return a number as people read it; a dash where it is missing."""
-    if isinstance(value, float):
-        return (
-            "-" if math.isnan(value) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-        )
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "-" if value is None else printable(value)
+    """Return a number as people read it, a dash where it is missing, other values as one line."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return readable(value)
+    return printable(value)
 
 
 def note(text: object) -> None:
@@ -54,9 +51,8 @@ def note(text: object) -> None:
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """Print a JSON object on one line of stdout; NaN becomes null."""
-    finite = {name: _finite(value) for name, value in content.items()}
-    typer.echo(json.dumps(finite, allow_nan=False))
+    """Print a JSON object on one line of stdout; NaN and infinities become null."""
+    typer.echo(json.dumps(finite(content), allow_nan=False))
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -133,11 +129,3 @@ def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:
             several = value if isinstance(value, list | tuple) else [value]
             words += [word for each in several for word in (parameter.opts[0], str(each))]
     return shlex.join(words)
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, Mapping):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

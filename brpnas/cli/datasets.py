@@ -88,9 +88,10 @@ def import_table(
     as_json: _Json = False,
 ) -> None:
     """Turn a published file into a table. Pickles are read without running what is in them."""
-    from brpnas.datasets import importer, write_table
+    from brpnas.datasets import check_writable, importer, write_table
 
     read = importer(format_name)
+    check_writable(out)
     with progress_bar(f"reading {path.name}"):
         table = read(path)
     write_table(table, out)
@@ -122,12 +123,13 @@ def build(
 
     Takes about two hours on two cores.
     """
-    from brpnas.datasets import write_table
+    from brpnas.datasets import check_writable, write_table
     from brpnas.evaluate.digits201 import build_digits201
     from brpnas.executors import InProcess, Processes
     from brpnas.resolver import resolve
 
     make = resolve("table to build", name, {"digits201": build_digits201})
+    check_writable(out)
     workers = jobs or cores()
     with (
         InProcess() if workers == 1 else Processes(workers) as executor,

@@ -77,6 +77,14 @@ def search(
     iterations: Annotated[
         int, typer.Option(min=1, help="Rounds of brp; a last one takes only the top.")
     ] = 5,
+    limit_quantile: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Quantile of its prediction errors by which brp keeps away from a limit.",
+        ),
+    ] = 0.5,
     at_once: Annotated[
         int,
         typer.Option(
@@ -85,15 +93,7 @@ def search(
             "first; 1 is as published, more keeps several --jobs busy.",
         ),
     ] = 1,
-    all_writings: Annotated[
-        bool,
-        typer.Option(
-            "--all-writings",
-            help="Choose among all rows or architectures; otherwise among one of each set that "
-            "computes the same function.",
-        ),
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random choices.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all random choices.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -134,7 +134,7 @@ def search(
         int, typer.Option(min=1, help="Depth of each stage.", rich_help_panel=_TRAINING)
     ] = 1,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images per step.", rich_help_panel=_TRAINING)
+        int, typer.Option(min=2, help="Images per step.", rich_help_panel=_TRAINING)
     ] = 64,
     learning_rate: Annotated[
         float, typer.Option(min=0, help="At the first step.", rich_help_panel=_TRAINING)
@@ -164,7 +164,7 @@ def search(
     Without any option, searches NAS-Bench-201 cells in the table that comes with the package.
     """
     import brpnas.search
-    from brpnas.cli import _search_inputs as inputs
+    from brpnas import sources
     from brpnas.datasets import open_table
     from brpnas.evaluate.training import Protocol
     from brpnas.executors import InProcess, Processes
@@ -180,7 +180,7 @@ def search(
     if test_on and not train_on:
         raise UserError("--test-on goes with --train-on")
     accuracy, report = _columns(table, train_on, test_on, accuracy, report)
-    limits = inputs.pair_limits(latency or [], latency_limit or [])
+    limits = sources.pair_limits(latency or [], latency_limit or [])
     limited = [limit.metric for limit in limits]
     named = list(dict.fromkeys([accuracy, *([report] if report else []), *limited]))
     networks = resolve("space", space, SPACES)()
@@ -188,7 +188,7 @@ def search(
     with contextlib.ExitStack() as stack:
         if train_on:
             jobs = jobs or cores()
-            source = inputs.training_source(
+            source = sources.training_source(
                 networks,
                 NetworkShape(channels=channels, cells_per_stage=cells_per_stage),
                 Protocol(
@@ -199,23 +199,19 @@ def search(
                     flip=flip,
                     seeds=seeds,
                 ),
-                inputs.ImageFiles(train_on, test_on, valid_fraction),
+                sources.ImageFiles(train_on, test_on, valid_fraction),
                 seed,
                 folder / "networks",
                 stack.enter_context(InProcess() if jobs == 1 else Processes(jobs)),
-                all_writings=all_writings,
             )
             for name in named:
                 resolve("metric", name, dict.fromkeys(source.evaluator.metrics))
         else:
-            source = inputs.table_source(
-                open_table(table or _TABLE), networks, named, limits, all_writings=all_writings
-            )
+            source = sources.table_source(open_table(table or _TABLE), networks, named, limits)
         where = table or train_on or _TABLE
         if budget > len(source.pool):
             raise UserError(
                 f"--budget {budget} is too large: {where} offers {len(source.pool)} networks"
-                + ("" if all_writings else " (more writings of them with --all-writings)")
             )
         if missing := source.unknown([accuracy, *limited]):
             note(
@@ -224,7 +220,9 @@ def search(
             )
         problem = brpnas.search.Problem(networks, source.pool, accuracy, limits)
         schedule = brpnas.search.BRPSchedule(budget, iterations)
-        chooser = make_strategy(strategy, problem, seed, schedule, predictor, at_once)
+        chooser = make_strategy(
+            strategy, problem, seed, schedule, predictor, at_once, limit_quantile
+        )
         left_out = (*_DETAILS, *(() if train_on else _OF_TRAINING))
         arguments: dict[str, Any] = {
             name: value for name, value in ctx.params.items() if name not in left_out

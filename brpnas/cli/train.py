@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,9 @@ def train(
     valid_rows: Annotated[
         int, typer.Option("--valid", min=0, help="Random rows to stop the training by.")
     ] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Of the rows and of the training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of the rows and of the training.")
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
     ] = False,
@@ -98,5 +101,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UserError(f"folder {folder} is not empty: choose another folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # the folder is not read-only
     except OSError as error:
         raise UserError(f"cannot write to folder {folder}: {error.strerror or error}") from None

@@ -11,7 +11,13 @@ from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
 from brpnas.evaluate.images import Images, Split
 
-__all__ = ["distorted_digits"]
+__all__ = ["DESCRIPTION", "distorted_digits"]
+
+DESCRIPTION = (
+    "800 training, 500 x 4 validation and 497 x 4 test images of 8 x 8 pixels; each is turned by "
+    "up to 30 degrees, scaled by up to 15%, sheared by up to 0.2 and shifted by up to one pixel, "
+    "always in the same way (numpy's default generator, seed 0); no digit is in two parts"
+)
 
 _TRAIN, _VALID = 800, 500  # of 1,797 images; the rest is the test part
 _COPIES = 4  # each validation and test image is seen under so many distortions
@@ -19,11 +25,7 @@ _COPIES = 4  # each validation and test image is seen under so many distortions
 
 @functools.cache
 def distorted_digits() -> Split:
-    """Return 800 training, 500 x 4 validation and 497 x 4 test images of 8 x 8 pixels.
-
-    Each is turned by up to 30 degrees, scaled by up to 15%, sheared by up to 0.2 and shifted by
-    up to one pixel, always in the same way. No digit is in two parts.
-    """
+    """Return the digits as `DESCRIPTION` says."""
     digits = load_digits()
     rng = np.random.default_rng(0)
     order = rng.permutation(len(digits.target))

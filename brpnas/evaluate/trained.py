@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from brpnas.errors import UserError
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.evaluate.images import Split
 from brpnas.evaluate.training import Protocol, accuracy_pct, train
 from brpnas.executors import Executor
+from brpnas.reproducible import reproducible
 from brpnas.spaces import Architecture, NetworkShape, Space
-from brpnas.threads import one_thread
 
 __all__ = ["Training", "TrainingEvaluator"]
 
@@ -59,13 +58,15 @@ class Training(Generic[A]):
         """
         stem = self.folder / self._digest(arch)
         result = stem.with_suffix(".json")
-        if result.exists():
-            return _read_metrics(result)
-        with one_thread():
+        known = _read_metrics(result)
+        if known is not None:
+            return known
+        with reproducible():
             metrics = self._train(arch, stem)
         partial = stem.with_suffix(".json.partial")
         partial.write_text(json.dumps({"arch": str(arch), "metrics": metrics}, indent=1))
         partial.replace(result)
+        stem.with_suffix(".ckpt").unlink(missing_ok=True)
         return metrics
 
     def metrics(self, *, test: bool) -> tuple[str, ...]:
@@ -117,12 +118,13 @@ class Training(Generic[A]):
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read_metrics(path: Path) -> dict[str, float]:
+def _read_metrics(path: Path) -> dict[str, float] | None:
+    """Return a result that was kept; None if there is none, or one that a crash damaged."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
         return {str(name): float(value) for name, value in content["metrics"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: not a result of a training; remove it to train again") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 class TrainingEvaluator(Evaluator[A]):

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from brpnas.errors import UserError
 from brpnas.evaluate.images import Images, Split
 
 __all__ = ["Protocol", "accuracy_pct", "train"]
@@ -50,6 +51,10 @@ class Protocol:
     flip: bool = True
     seeds: int = 1
 
+    def __post_init__(self) -> None:
+        if self.batch < 2:
+            raise UserError(f"a batch must hold at least 2 images, not {self.batch}: batch-norm")
+
 
 class _Pixels:
     """Normalised images as tensors, gathered into batches of several replicas."""
@@ -58,8 +63,11 @@ class _Pixels:
         axes = (0, 1, 2)
         mean = like.x.mean(axes, dtype=np.float64) / 255
         std = like.x.std(axes, dtype=np.float64) / 255
-        x = (images.x / 255 - mean) / np.maximum(std, 1e-6)
-        self.x = torch.from_numpy(x.astype(np.float32))  # (n, size, size, channels)
+        x = np.empty(images.x.shape, np.float32)  # (n, size, size, channels)
+        for start in range(0, len(x), _EVALUATION_BATCH):  # in parts: float64 takes much memory
+            part = slice(start, start + _EVALUATION_BATCH)
+            x[part] = (images.x[part] / 255 - mean) / np.maximum(std, 1e-6)
+        self.x = torch.from_numpy(x)
         self.y = torch.from_numpy(images.y)
 
     def batch(self, rows: Tensor, shifts: Tensor, flips: Tensor, crop: int) -> Tensor:
@@ -100,7 +108,8 @@ def train(
         split: its training part is learnt.
         protocol: the fixed recipe.
         seed: of order, crops and flips.
-        checkpoint: file to continue from and to save to; it is removed at the end.
+        checkpoint: file to continue from and to save to; the caller removes it when the result
+            is safe.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -120,7 +129,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     state = _TrainingState(network, optimiser, schedule, generator)
     done = state.load(checkpoint) if checkpoint else 0
-    saved = time.monotonic()
+    saved, saves = time.monotonic(), done > 0  # a training of seconds is not worth a checkpoint
     network.train()
     for epoch in range(done, protocol.epochs):
         for rows, shifts, flips in _epoch(len(split.train), batch, steps, protocol, generator):
@@ -133,13 +142,12 @@ def train(
             schedule.step()
         if not torch.isfinite(loss):
             raise FloatingPointError("the training diverged: the learning rate is too high")
-        if checkpoint and time.monotonic() - saved > _SAVE_EVERY_S:
+        last = epoch + 1 == protocol.epochs and saves
+        if checkpoint and (last or time.monotonic() - saved > _SAVE_EVERY_S):
             state.save(checkpoint, epoch + 1)
-            saved = time.monotonic()
+            saved, saves = time.monotonic(), True
     _settle_norms(network, pixels, protocol.seeds)
     network.eval()
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
 
 
 def _settle_norms(network: nn.Module, pixels: _Pixels, replicas: int) -> None:
@@ -188,7 +196,7 @@ def accuracy_pct(network: nn.Module, images: Images, like: Images) -> NDArray[np
     pixels = _Pixels(images, like)
     stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     replicas = stem.in_channels // images.x.shape[3]
-    right = torch.zeros(replicas)
+    right = torch.zeros(replicas, dtype=torch.float64)
     network.eval()
     with torch.inference_mode():
         for start in range(0, len(images), _EVALUATION_BATCH):
@@ -196,7 +204,8 @@ def accuracy_pct(network: nn.Module, images: Images, like: Images) -> NDArray[np
             x = _for_each(pixels.x[part], replicas)
             guess = network(x).reshape(len(x), replicas, -1).argmax(2)
             right += (guess == pixels.y[part, None]).sum(0)
-    return (100.0 * right / len(images)).numpy().astype(np.float64)
+    shares: NDArray[np.float64] = (100.0 * right / len(images)).numpy()
+    return shares
 
 
 @dataclass(frozen=True)

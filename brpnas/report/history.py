@@ -82,6 +82,6 @@ def read_history(folder: Path) -> History:
         missing = {*wanted, *dict(history.limits), "arch", "origin", "iteration"} - {*trace.columns}
         if missing:
             raise ValueError(f"no column {', '.join(sorted(missing))} in trace.parquet")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder}: not the run folder of a search ({error})") from None
     return history

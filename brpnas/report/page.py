@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from brpnas.report.drawing import graph_svg
 from brpnas.report.history import History, read_history
 from brpnas.report.plots import save_plots
 from brpnas.resolver import SPACES, resolve
+from brpnas.values import readable
 
 __all__ = ["write_report"]
 
@@ -62,7 +62,7 @@ def write_report(folder: Path | str) -> Path:
 
 def _render(history: History, plots: dict[str, Path]) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"number": _number, "when": _when}
+    environment.filters |= {"number": readable, "when": _when}
     text = files("brpnas.report").joinpath("report.html").read_text(encoding="utf-8")
     asked: dict[str, Any] = history.record["arguments"]
     result: dict[str, Any] = history.record["result"] or {}
@@ -121,9 +121,3 @@ def _drawing(space: str, arch: str) -> Markup:
 
 def _when(time: str) -> str:
     return time.replace("T", " ").replace("+00:00", " UTC")
-
-
-def _number(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

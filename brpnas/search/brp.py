@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,11 @@ class BRPSearch(Strategy[A]):
     error, is within the limit (see ``CostModel``). If these do not fill a round, those with the
     smallest predicted excess follow.
 
+    The objective is taken to depend on the function that a network computes, not on how it is
+    written (see ``Space.canonical``): the ranker sees canonical graphs, and of the writings of
+    one function only one is paid for, as long as other functions are left. Costs depend on the
+    writing.
+
     Where too little is known for a fit (few networks, or all alike), the round is random, which
     the origins in the trace show.
 
@@ -127,7 +133,6 @@ class BRPSearch(Strategy[A]):
                 CostModel(constraint, latency, len(problem.pool), quantile)
                 for constraint in problem.constraints
             ]
-        self._drawn: list[Graph] = []
 
     def ask(self, n: int) -> list[Candidate[A]]:
         """Return the next networks of the round; a new round begins with the fits."""
@@ -176,11 +181,11 @@ class BRPSearch(Strategy[A]):
             Places in that order (at least ``size``) and how many of them are expected to keep
             all limits; None if the ranker cannot be fitted.
         """
-        graphs = self._graphs()
+        functions = self._functions
         seed = int(self._rng.integers(2**31))
         try:
             ranker = self._ranker(seed).fit(
-                [graphs[place] for place in self._objectives],
+                [functions[place] for place in self._objectives],
                 np.array(list(self._objectives.values())),
             )
         except UserError as error:
@@ -188,17 +193,30 @@ class BRPSearch(Strategy[A]):
             return None
         excess = np.zeros(len(places))
         for limit in self._limits:
-            excess += limit.excess(graphs, places, self._rng)
+            excess += limit.excess(self._graphs, places, self._rng)
         fitting = places[excess == 0]
-        order = fitting
-        if len(fitting):
-            order = fitting[ranker.rank([graphs[place] for place in fitting])]
+        new = self._one_writing_each(fitting)
+        order = new[ranker.rank([functions[place] for place in new])] if len(new) else new
         if len(order) < size:
-            nearest = places[np.argsort(excess, kind="stable")]
-            order = np.concatenate([order, nearest[len(fitting) :]])
-        return order, len(fitting)
+            nearest = places[np.argsort(excess, kind="stable")][len(fitting) :]
+            order = np.concatenate([order, nearest, np.setdiff1d(fitting, new)])
+        return order, len(new)
 
+    def _one_writing_each(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the first network of each function that none of was asked for before."""
+        functions = self._problem.functions
+        left = np.isin(np.arange(len(functions)), self._unseen.places())
+        places = places[~np.isin(functions[places], functions[~left])]
+        _, first = np.unique(functions[places], return_index=True)
+        return places[first]
+
+    @functools.cached_property
     def _graphs(self) -> list[Graph]:
-        if not self._drawn:
-            self._drawn = [self._problem.space.graph(arch) for arch in self._problem.pool]
-        return self._drawn
+        """The networks of the pool as they are written: costs depend on that."""
+        return [self._problem.space.graph(arch) for arch in self._problem.pool]
+
+    @functools.cached_property
+    def _functions(self) -> list[Graph]:
+        """The canonical writings: the objective depends on the function alone."""
+        space = self._problem.space
+        return [space.graph(space.canonical(arch)) for arch in self._problem.pool]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -115,11 +116,25 @@ class Problem(Generic[A]):
             raise UserError("the pool of networks holds some network twice")
 
     def find(self, arch: A) -> A | None:
-        """Return the pool's own writing of a network: itself, else its canonical form."""
+        """Return the pool's own writing of a network: itself, else the first of its function."""
         if arch in self._index:
             return arch
-        canonical = self.space.canonical(arch)
-        return canonical if canonical in self._index else None
+        place = self._first_writing.get(self.space.canonical(arch))
+        return None if place is None else self.pool[place]
+
+    @functools.cached_property
+    def functions(self) -> NDArray[np.int64]:
+        """The place of the first network that computes the same, for each of the pool."""
+        first = self._first_writing
+        return np.array([first[self.space.canonical(arch)] for arch in self.pool], dtype=np.int64)
+
+    @functools.cached_property
+    def _first_writing(self) -> dict[A, int]:
+        """Where the pool first writes a function, by the function's canonical network."""
+        first: dict[A, int] = {}
+        for place, arch in enumerate(self.pool):
+            first.setdefault(self.space.canonical(arch), place)
+        return first
 
     def index(self, arch: A) -> int:
         """Return a network's place in the pool."""

@@ -46,10 +46,20 @@ def entry(content: object, key: object, where: str) -> object:
     if not isinstance(content, Mapping):
         raise UserError(f"{where}: expected a dict, found {type(content).__name__}")
     if key not in content:
-        keys = ", ".join(str(known)[:50] for known in list(content)[:20])
+        keys = ", ".join(shown(known)[:50] for known in list(content)[:20])
         raise UserError(f"{where}: no key '{key}'; keys: {keys or '(none)'}")
     found: object = content[key]
     return found
+
+
+def shown(value: object) -> str:
+    """Return text or a number as errors show it, of all else the type: lists may never end."""
+    if isinstance(value, str):
+        return value[:80]
+    # Python refuses to print numbers of thousands of digits.
+    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64):
+        return str(value)
+    return type(value).__name__
 
 
 def numbers(values: object, where: str) -> NDArray[np.float64]:
@@ -70,6 +80,6 @@ def cell_strings(values: object, where: str) -> list[str]:
     for index, value in enumerate(values):
         if not isinstance(value, str) or not value.startswith("|"):
             raise UserError(
-                f"{where}: architecture {index} is {str(value)[:80]!r}, not a NAS-Bench-201 cell"
+                f"{where}: architecture {index} is {shown(value)!r}, not a NAS-Bench-201 cell"
             )
     return list(values)

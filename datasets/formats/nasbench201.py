@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brpnas.datasets.card import Card
 from brpnas.datasets.formats._runs import network_metrics, runs_table
-from brpnas.datasets.formats._shared import cell_strings, entry, load_torch
+from brpnas.datasets.formats._shared import cell_strings, entry, load_torch, shown
 from brpnas.datasets.table import Table
 from brpnas.errors import UserError
 
@@ -35,9 +35,12 @@ def read(path: Path) -> Table:
     results = entry(content, "arch2infos", str(path))
     if not isinstance(results, Mapping):
         raise UserError(f"{path}: arch2infos: expected a dict, found {type(results).__name__}")
+    for index in results:
+        if not isinstance(index, int):
+            raise UserError(f"{path}: arch2infos: key {shown(index)!r} is not a whole number")
     rows = {}
     for index in sorted(results):
-        where = f"{path}: architecture {index}"
+        where = f"{path}: architecture {shown(index)}"
         if index not in range(len(archs)):
             raise UserError(f"{where}: there are {len(archs)} architectures")
         budgets = [

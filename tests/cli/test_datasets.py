@@ -65,6 +65,19 @@ def test_bad_input(brpnas: Any, tmp_path: Path, arguments: list[str], message: s
     assert message in brpnas.error("datasets", *arguments)
 
 
+@pytest.mark.parametrize("out", ["nowhere/t.csv", "t.txt"])
+def test_out_is_checked_before_the_work(
+    brpnas: Any, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    def work(*_: object) -> None:
+        pytest.fail("worked in vain")
+
+    monkeypatch.setattr("brpnas.evaluate.digits201.build_digits201", work)
+    monkeypatch.setattr("brpnas.datasets.importer", lambda _: work)
+    assert out in brpnas.error("datasets", "build", "digits201", "--work", "w", "--out", out)
+    assert out in brpnas.error("datasets", "import", "latbench", "x.pickle", "--out", out)
+
+
 def test_build_and_go_on(brpnas: Any) -> None:
     asked = ("datasets", "build", "digits201", "--work", "w", "--jobs", 1, "--seeds", 1)
     result = brpnas.json(*asked, "--cells", 2, "--out", "t.parquet")

@@ -99,6 +99,25 @@ def test_bad_training(
     assert not Path("p").exists()
 
 
+def test_read_only_folder_is_refused_before_the_training(
+    brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    table = write(frame)
+    Path("p").mkdir()
+    monkeypatch.setattr("brpnas.predictors.GCNRegressor.fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("os.open", refuse)  # permissions do not stop root
+    error = brpnas.error("train", "--table", table, *LEARN, "--out", "p")
+    assert "cannot write to folder p: Permission denied" in error
+
+
+def test_seed_that_torch_does_not_take(brpnas: Any) -> None:
+    result = brpnas("train", *LEARN, "--out", "p", "--seed", 2**64, code=2)
+    assert "--seed" in result.stderr
+
+
 def test_bad_use(
     brpnas: Any, trained: Path, frame: pd.DataFrame, write: Callable[..., Path], tmp_path: Path
 ) -> None:

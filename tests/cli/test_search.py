@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 
 from brpnas.run import Run
-from brpnas.spaces import NASBench201
 
 FAST = ("--strategy", "evolution", "--budget", 30)
 COLUMNS = ("--accuracy", "accuracy_pct", "--report", "test_acc_pct")
@@ -74,28 +73,6 @@ def test_tables_for_people(brpnas: Any, frame: pd.DataFrame, write: Callable[...
     assert "5 of 120 networks lack a value of accuracy_pct" in result.stderr
     (page,) = Path("runs").glob("search-*/report.html")
     assert f"report: {page}" in result.stderr
-
-
-def test_one_writing_of_each_function_unless_all(brpnas: Any, write: Callable[..., Path]) -> None:
-    space = NASBench201()
-    groups: dict[object, list[str]] = {}
-    for cell in space:
-        groups.setdefault(space.canonical(cell), []).append(str(cell))
-    several = [(str(c), texts) for c, texts in groups.items() if 3 <= len(texts) <= 6][:4]
-    # The first two groups come without their canonical writing.
-    kept = [
-        [text for text in texts if place > 1 or text != canonical]
-        for place, (canonical, texts) in enumerate(several)
-    ]
-    texts = [text for group in kept for text in group]
-    table = write(pd.DataFrame({"arch": texts, "acc_pct": np.arange(len(texts), dtype=float)}))
-    asked = ("search", "--table", table, "--accuracy", "acc_pct", "--strategy", "random")
-    brpnas(*asked, "--budget", 4, "--out", "one")
-    expected = {kept[0][0], kept[1][0], several[2][0], several[3][0]}
-    assert set(trace("one").arch) == expected
-    assert "offers 4 networks (more writings" in brpnas.error(*asked, "--budget", 5)
-    brpnas(*asked, "--budget", len(texts), "--all-writings", "--out", "all")
-    assert set(trace("all").arch) == set(texts)
 
 
 def test_a_search_without_an_answer_keeps_what_it_tried(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brpnas.datasets import Card, Table, read_table, write_table
+from brpnas.datasets import Card, Table, check_writable, read_table, write_table
 from brpnas.errors import UserError
 
 SUFFIXES = [".parquet", ".csv"]
@@ -129,6 +129,28 @@ def test_write_needs_a_folder_and_a_suffix(tmp_path: Path, suffix: str) -> None:
         write_table(LAB, tmp_path / "nowhere" / f"t{suffix}")
     with pytest.raises(UserError, match="unknown kind of table"):
         write_table(LAB, tmp_path / "t.xlsx")
+
+
+def test_check_before_the_work_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    check_writable(tmp_path / "t.csv")
+    for name, reason in (
+        ("t.xlsx", "unknown kind of table"),
+        ("nowhere/t.csv", "cannot write .*No such file"),
+        ("folder.csv", "is a folder"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: {reason}"):
+            check_writable(tmp_path / name)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.open", refuse)
+    with pytest.raises(UserError, match=r"t\.csv: cannot write .*Permission denied"):
+        check_writable(tmp_path / "t.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
 
 
 def test_parquet_cannot_hold_a_mixed_column(tmp_path: Path) -> None:

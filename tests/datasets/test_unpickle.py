@@ -186,6 +186,27 @@ def test_memory_bombs(content: bytes) -> None:
         assert safe_load(content) is None  # a large index by itself is harmless
 
 
+TWICE = pickle.DUP + pickle.TUPLE2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"}" + b")" + TWICE * 20 + b"Ns.",  # 2**20 hashes; with 50 it would never end
+        b"}" + b"(" + b"N" * 10_000 + b"t" + TWICE + b"Ns.",
+        b")" + (TWICE + b"q\x000(h\x00\x91") * 20 + b".",  # through frozen sets
+    ],
+)
+def test_tuples_that_take_forever_to_hash_or_compare(content: bytes) -> None:
+    with pytest.raises(UserError, match="nested tuples of more than 10000 items"):
+        safe_load(content)
+
+
+def test_long_and_harmless_tuples() -> None:
+    content = {tuple(range(100_000)): tuple((i, (i,)) for i in range(2000))}
+    assert safe_load(pickle.dumps(content)) == content
+
+
 def test_large_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "large.pickle"
     with path.open("wb") as file:

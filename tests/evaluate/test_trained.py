@@ -17,7 +17,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from brpnas.errors import UserError
 from brpnas.evaluate import trained, training
 from brpnas.evaluate.evaluator import Evaluation
 from brpnas.evaluate.images import Split, read_split
@@ -161,12 +160,25 @@ def test_failing_training_is_missing_values_and_an_error(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "{}", '{"metrics": 3}', '{"metrics": {"a": []}}']
 )
-def test_damaged_result_is_named(recipe: Training[Cell], content: str) -> None:
-    evaluate(recipe, CELLS[:1])
+def test_damaged_result_is_trained_again(recipe: Training[Cell], content: str) -> None:
+    first = evaluate(recipe, CELLS[:1])
     (path,) = recipe.folder.glob("*.json")
     path.write_text(content)
-    with pytest.raises(UserError, match=f"{path.name}: not a result .* remove it"):
+    assert recipe(CELLS[0]) == first[0].metrics
+    assert evaluate(recipe, CELLS[:1]) == first  # kept again
+
+
+def test_checkpoint_is_removed_when_the_result_is_safe(
+    recipe: Training[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brpnas.evaluate.training._SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr("brpnas.evaluate.trained.accuracy_pct", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
         recipe(CELLS[0])
+    (checkpoint,) = recipe.folder.glob("*.ckpt")
+    monkeypatch.undo()
+    recipe(CELLS[0])
+    assert not checkpoint.exists()
 
 
 # What another process does: it stops for ever after the second epoch has been saved.

@@ -153,7 +153,7 @@ def test_continues_to_exactly_equal_weights(
     train(trained, SPLIT, PROTOCOL, 5, checkpoint)
     assert epochs.call_count == PROTOCOL.epochs - (epoch - 1)
     assert equal(weights(trained), undisturbed())
-    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+    assert list(tmp_path.iterdir()) == [checkpoint]  # the caller removes it
 
 
 def _checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch, channels: int = 3) -> bytes:
@@ -193,7 +193,6 @@ def test_unusable_checkpoint_is_ignored(tmp_path: Path, monkeypatch: pytest.Monk
         trained = network()
         train(trained, SPLIT, PROTOCOL, 5, path)
         assert equal(weights(trained), undisturbed()), content[:40]
-        assert not path.exists()
 
 
 def test_malicious_checkpoint_does_not_run(tmp_path: Path) -> None:
@@ -325,3 +324,16 @@ def test_training_learns() -> None:
 def test_a_training_that_diverges_fails() -> None:
     with pytest.raises(FloatingPointError, match="diverged"):
         train(network(), SPLIT, Protocol(epochs=2, batch=8, learning_rate=1e30), seed=0)
+
+
+def test_statistics_do_not_hang_on_a_small_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_EVALUATION_BATCH", 43)  # of 44 images: 43 and 1
+    trained = network()
+    train(trained, SPLIT, PROTOCOL, seed=5)
+    stem, norm = list(trained.modules())[2:4]
+    assert isinstance(norm, nn.BatchNorm2d)
+    x = training._Pixels(SPLIT.train, SPLIT.train).x[:43].permute(0, 3, 1, 2)
+    with torch.no_grad():
+        made = stem(x)
+    assert norm.running_mean is not None
+    torch.testing.assert_close(norm.running_mean, made.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from brpnas.errors import UserError
 from brpnas.predictors import GCNRanker, GCNRegressor, GCNSize, Predictor
@@ -177,3 +179,25 @@ def test_same_prediction_in_another_process() -> None:
         for _ in range(2)
     }
     assert len(answers) == 1
+
+
+def test_almost_everything_held_out_leaves_one_to_learn_from() -> None:
+    graphs, values = networks(5)
+    predictor = GCNRegressor(valid=0.95, size=_SMALL, training=Training(epochs=2))
+    assert np.isfinite(predictor.fit(graphs, values).predict(graphs).mean).all()
+
+
+def test_an_edge_that_is_written_twice_counts_twice(network: GraphNetwork) -> None:
+    graph = networks(1)[0][0]
+    doubled = replace(graph, edges=np.concatenate([graph.edges, graph.edges[:3]]))
+    dense, general = (network(GraphBatch.of([doubled], dense=dense)) for dense in (True, False))
+    torch.testing.assert_close(dense, general, rtol=1e-4, atol=1e-5)
+
+
+def test_all_of_a_batch_stays_on_its_device(network: GraphNetwork) -> None:
+    """On tensors without content, which refuse to be mixed with the CPU's as a GPU's do."""
+    device = torch.device("meta")
+    batch = GraphBatch.of(networks(6)[0]).to(device)
+    part = batch.take(torch.arange(4, device=device))
+    assert {value.device for value in vars(part).values() if isinstance(value, Tensor)} == {device}
+    assert network.to(device)(part).shape == (2, 4)

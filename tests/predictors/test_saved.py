@@ -104,6 +104,12 @@ def test_truncated_files_are_named(
         load_predictor(tmp_path)
 
 
+def test_deeply_nested_description(tmp_path: Path) -> None:
+    (tmp_path / "predictor.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"predictor\.json: not readable as JSON"):
+        load_predictor(tmp_path)
+
+
 def test_an_empty_folder_holds_no_predictor(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no predictor here"):
         load_predictor(tmp_path)

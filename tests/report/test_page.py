@@ -47,6 +47,7 @@ def make_run(
         "latency": ["latency_ms"],
         "latency_limit": [LIMIT],
         "budget": steps,
+        "seed": 2**63 - 1,
         "command": f"brpnas search --accuracy '{accuracy}'",
     }
     with Run(folder, arguments, seed=0) as run:
@@ -76,6 +77,7 @@ def test_page_tells_what_was_found(tmp_path: Path) -> None:
     assert f"number {rows.index(best) + 1} of 40" in text
     assert "rank 3 of 30 within the limits" in text
     assert "latency_ms at most 5" in text
+    assert "<dd>9,223,372,036,854,775,807</dd>" in text
     assert "brpnas search --accuracy" in text
     top = sorted((row.metrics["acc_pct"] for row in within), reverse=True)[:10]
     numbers = re.findall(r'<td class="number">([\d.]+)</td>', text)
@@ -135,6 +137,9 @@ def test_damaged_folders(tmp_path: Path) -> None:
         write_report(tmp_path)
     make_run(tmp_path)
     (tmp_path / "trace.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="not the run folder of a search"):
+        write_report(tmp_path)
+    (tmp_path / "run.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="not the run folder of a search"):
         write_report(tmp_path)
 

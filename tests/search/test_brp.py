@@ -220,3 +220,16 @@ def test_round_without_a_fit_is_random_and_says_so(caplog: pytest.LogCaptureFixt
         strategy.tell([Observation(candidate.arch, 50.0, {}) for candidate in asked])
         assert {candidate.origin for candidate in asked} == {"random"}
     assert "round 1 is random: a fit needs" in caplog.text
+
+
+def test_one_writing_of_each_function_is_paid_for_while_others_are_left() -> None:
+    space = synthetic_problem(10).space
+    pool = space.sample(1500, np.random.default_rng(0))
+    problem = Problem(space, pool, "accuracy_pct")
+    budget = 200
+    trace = walk(BRPSearch(problem, 1, linear, BRPSchedule(budget)))
+    chosen = [space.canonical(each.arch) for each in trace if each.origin != "random"]
+    drawn = {space.canonical(each.arch) for each in trace if each.origin == "random"}
+    assert len(chosen) > 100
+    assert len(chosen) == len(set(chosen))
+    assert not drawn & set(chosen)

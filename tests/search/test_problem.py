@@ -48,6 +48,19 @@ def test_pool_is_found_by_canonical_form() -> None:
     assert PROBLEM.find(skip) is None
 
 
+def test_a_function_is_found_by_its_first_writing() -> None:
+    groups: dict[Cell, list[Cell]] = {}
+    for cell in SPACE:
+        groups.setdefault(SPACE.canonical(cell), []).append(cell)
+    several = next(cells for canonical, cells in groups.items() if len(cells) > 3)
+    alone = next(cells[0] for cells in groups.values() if len(cells) == 1)
+    others = [cell for cell in several if cell != SPACE.canonical(cell)]
+    problem = Problem(SPACE, [alone, *others[:2]], "accuracy")
+    assert problem.find(SPACE.canonical(others[0])) == others[0]
+    assert problem.find(others[1]) == others[1]
+    assert list(problem.functions) == [0, 1, 1]
+
+
 def test_repeats_and_limits_without_a_number_are_refused() -> None:
     with pytest.raises(UserError, match="twice"):
         Problem(SPACE, [POOL[0], POOL[0]], "accuracy")

@@ -109,11 +109,18 @@ def test_truncated_file(tmp_path: Path, runs: Any) -> None:
 def test_other_content_is_named(tmp_path: Path, runs: Any) -> None:
     broken = runs.run("cifar10", 1, 12, {"ori-test": 1.0})
     del broken["flop"]
+    deep: list[Any] = []
+    for _ in range(40):
+        deep = [deep, deep]  # as text it would fill any memory
     less = runs.short(0)
     for content, reason in (
         ([1], "expected a dict, found list"),
         ({"arch2infos": {}}, "no key 'meta_archs'; keys: arch2infos"),
         (file(runs, meta_archs=["64:64:64"]), "architecture 0 is '64:64:64', not a NAS-Bench-201"),
+        (file(runs, meta_archs=[deep]), "architecture 0 is 'list', not a NAS-Bench-201"),
+        (file(runs, meta_archs=[7]), "architecture 0 is '7', not a NAS-Bench-201"),
+        (file(runs, arch2infos={0: {}, "1": {}}), "arch2infos: key '1' is not a whole number"),
+        (file(runs, arch2infos={10**5000: {}}), "architecture int: there are 3 architectures"),
         (file(runs, arch2infos={7: {}}), "architecture 7: there are 3 architectures"),
         (file(runs, arch2infos={0: {"less": less}}), "architecture 0: no key 'full'; keys: less"),
         (file(runs, arch2infos={0: {"less": less, "full": {}}}), "architecture 0: .*all_results"),

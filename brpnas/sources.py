@@ -1,4 +1,4 @@
-"""What a search is made of, from what was typed: the pool, the limits, where metrics come from."""
+"""Where a search takes its metrics from: a table, or training on the user's images."""
 
 from __future__ import annotations
 
@@ -110,19 +110,15 @@ def table_source(
     table: Table,
     space: CategoricalSpace[Any],
     metrics: Sequence[str],
-    limits: Sequence[Constraint],
-    *,
-    all_writings: bool,
+    limits: Sequence[Constraint] = (),
 ) -> Source:
-    """Look metrics up in a table; its networks are the pool.
+    """Look metrics up in a table; its rows are the pool.
 
     Args:
         table: one row per network.
         space: of the networks.
         metrics: columns to read, the limited ones included.
         limits: checked to be within reach.
-        all_writings: every row is in the pool; else one row of each distinct function: the
-            canonical one if the table has it, else the first.
 
     Raises:
         UserError: a column or a value that cannot be used, a limit that no network keeps.
@@ -132,20 +128,14 @@ def table_source(
             raise UserError(f"{table.name}: '{metric}' is a column of every trace; rename it")
     evaluator: TableEvaluator[Any] = TableEvaluator(table, metrics)
     archs = parse_archs(table, space)
-    rows = np.arange(len(archs))
-    if not all_writings:
-        rows = _one_writing_each(archs, space)
-    known = {name: table.metric(name)[rows] for name in metrics}
-    for name in metrics:
-        if np.isnan(known[name]).all():
-            raise UserError(f"{table.name}: no network to choose from has a value of '{name}'")
+    known = {name: table.metric(name) for name in metrics}
     for limit in limits:
         try:
             check_reachable(limit, known[limit.metric])
         except UserError as error:
             raise UserError(f"{table.name}: {error}") from None
     identity = {"table_sha256": content_sha256(table.frame)}
-    return Source([archs[row] for row in rows], evaluator, identity, known)
+    return Source(archs, evaluator, identity, known)
 
 
 def training_source(
@@ -156,10 +146,8 @@ def training_source(
     seed: int,
     folder: Path,
     executor: Executor,
-    *,
-    all_writings: bool,
 ) -> Source:
-    """Train every network that is asked for; the whole space is the pool.
+    """Train every network that is asked for; the canonical ones of the space are the pool.
 
     Args:
         space: of the networks.
@@ -169,7 +157,6 @@ def training_source(
         seed: of the validation part and of every training.
         folder: keeps the trained networks.
         executor: where to train.
-        all_writings: the pool holds every architecture, else one of each distinct function.
 
     Raises:
         UserError: images that cannot be used.
@@ -180,21 +167,9 @@ def training_source(
     training: Training[Any] = Training(
         space, shape, protocol, load, repr(sorted(identity.items())), seed, folder
     )
-    pool = list(space)
-    if not all_writings:
-        pool = list(dict.fromkeys(map(space.canonical, pool)))
+    pool = list(dict.fromkeys(map(space.canonical, space)))
     evaluator = TrainingEvaluator(training, executor, test=split.test is not None)
     return Source(pool, evaluator, identity, known={})
-
-
-def _one_writing_each(archs: Sequence[Any], space: CategoricalSpace[Any]) -> NDArray[np.int64]:
-    """Return one row of each distinct function, in the order of the rows."""
-    chosen: dict[Any, int] = {}
-    for row, arch in enumerate(archs):
-        canonical = space.canonical(arch)
-        if canonical == arch or canonical not in chosen:
-            chosen[canonical] = row
-    return np.array(sorted(chosen.values()), dtype=np.int64)
 
 
 @functools.lru_cache(maxsize=1)
