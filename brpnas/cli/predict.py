@@ -34,9 +34,10 @@ def predict(
     import dataclasses
 
     from brpnas.cli._saved import load, predict_rows
-    from brpnas.datasets import Table, write_table
+    from brpnas.datasets import Table, check_writable, write_table
 
     saved, source = load(predictor, table)
+    check_writable(out)
     for column in ("prediction", "std"):
         if column in source.metrics:
             raise UserError(f"{source.name}: has a column '{column}' already; rename it")

@@ -52,7 +52,7 @@ def network_metrics(budgets: Iterable[tuple[Any, Any]], where: str) -> dict[str,
                 if training in _SUFFIXES:
                     _add_run(values, training, epochs, run)
         return {column: float(np.mean(found)) for column, found in values.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         kind = type(error).__name__
         raise UserError(f"{where}: not a result of the benchmark ({kind}: {error})") from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from brpnas.datasets.card import Card
-from brpnas.datasets.formats._shared import numbers
+from brpnas.datasets.formats._shared import numbers, shown
 from brpnas.datasets.table import Table
 from brpnas.datasets.unpickle import safe_load
 from brpnas.errors import UserError
@@ -63,7 +63,7 @@ def _arch(key: object, where: str) -> str:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             vector = None
     if not isinstance(vector, (tuple, list)) or len(vector) != 6:
-        raise UserError(f"{where}: {str(key)[:80]!r} is not a vector of six operations")
+        raise UserError(f"{where}: {shown(key)!r} is not a vector of six operations")
     if not all(option in range(len(_OPERATIONS)) for option in vector):
-        raise UserError(f"{where}: {str(key)[:80]!r} has an operation that is not 0 to 4")
+        raise UserError(f"{where}: {shown(key)!r} has an operation that is not 0 to 4")
     return str(Cell(tuple(_OPERATIONS[int(option)] for option in vector)))

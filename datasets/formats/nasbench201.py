@@ -40,7 +40,7 @@ def read(path: Path) -> Table:
             raise UserError(f"{path}: arch2infos: key {shown(index)!r} is not a whole number")
     rows = {}
     for index in sorted(results):
-        where = f"{path}: architecture {shown(index)}"
+        where = f"{path}: architecture {index}"
         if index not in range(len(archs)):
             raise UserError(f"{where}: there are {len(archs)} architectures")
         budgets = [

@@ -47,10 +47,9 @@ def make_run(
         "latency": ["latency_ms"],
         "latency_limit": [LIMIT],
         "budget": steps,
-        "seed": 2**63 - 1,
         "command": f"brpnas search --accuracy '{accuracy}'",
     }
-    with Run(folder, arguments, seed=0) as run:
+    with Run(folder, arguments, seed=2**63 - 1) as run:
         for row in rows:
             run.append(row)
         if finish:
