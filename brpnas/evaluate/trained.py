@@ -56,6 +56,7 @@ class Training(Generic[A]):
         Returns:
             The accuracies in percent, as named by `metrics`, and ``params_m`` of one replica.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         stem = self.folder / self._digest(arch)
         result = stem.with_suffix(".json")
         known = _read_metrics(result)
@@ -143,7 +144,6 @@ class TrainingEvaluator(Evaluator[A]):
 
     def evaluate(self, archs: Sequence[A]) -> Iterator[Evaluation]:
         """Yield the accuracies of each network, in order; a training that fails gives NaN."""
-        self.training.folder.mkdir(parents=True, exist_ok=True)
         for outcome in self.executor.run(self.training, archs):
             if outcome.value is None:
                 missing = dict.fromkeys(self.metrics, float("nan"))

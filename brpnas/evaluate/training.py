@@ -162,7 +162,9 @@ def _settle_norms(network: nn.Module, pixels: _Pixels, replicas: int) -> None:
         norm.momentum = None  # a plain average
     with torch.no_grad():
         for x in pixels.x.split(_EVALUATION_BATCH):  # type: ignore[no-untyped-call]
-            network(_for_each(x, replicas))
+            # All parts weigh the same in the average, so a small last part is left out.
+            if len(x) > _EVALUATION_BATCH // 2 or len(x) == len(pixels.x):
+                network(_for_each(x, replicas))
     for norm in norms:
         norm.momentum = 0.1
 
