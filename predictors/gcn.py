@@ -29,6 +29,7 @@ from brpnas.spaces import Graph, GraphSchema
 __all__ = ["GCNRanker", "GCNRegressor", "GCNSize"]
 
 _FEWEST = 5
+_LARGEST = 1e100  # squares of larger ones overflow
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,8 @@ def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
         )
     if not np.isfinite(values).all():
         raise UserError(f"{int((~np.isfinite(values)).sum())} of {len(values)} values are missing")
+    if np.abs(values).max() > _LARGEST:
+        raise UserError(f"a value of {np.abs(values).max():g} is too large to learn from")
     if np.ptp(values) == 0:
         raise UserError(f"all {len(values)} values are {values[0]:g}: there is nothing to learn")
 

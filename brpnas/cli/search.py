@@ -177,8 +177,12 @@ def search(
         raise UserError("--resume needs --out, the run folder to continue")
     if train_on and table:
         raise UserError("--table and --train-on exclude each other: where is accuracy to be from?")
-    if test_on and not train_on:
-        raise UserError("--test-on goes with --train-on")
+    if not train_on:
+        for name in _OF_TRAINING:
+            # By name: typer has its own copy of the enumeration of sources.
+            given = ctx.get_parameter_source(name)
+            if given is not None and given.name == "COMMANDLINE":
+                raise UserError(f"--{name.replace('_', '-')} goes with --train-on")
     accuracy, report = _columns(table, train_on, test_on, accuracy, report)
     limits = sources.pair_limits(latency or [], latency_limit or [])
     limited = [limit.metric for limit in limits]

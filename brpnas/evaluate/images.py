@@ -110,6 +110,12 @@ def read_split(path: Path, test_path: Path | None, valid_fraction: float, seed: 
             f"and {held_back} validation images of {path}; both must be at least 1"
         )
     order = np.random.default_rng(seed).permutation(len(images))
+    named = len(np.unique(images.y))
+    if named != images.y.max() + 1:
+        raise UserError(
+            f"{path}: 'y' names {named} classes, but its largest is {images.y.max()}: classes are "
+            "counted from 0 without gaps"
+        )
     test = read_images(test_path) if test_path else None
     if test is not None and test.x.shape[1:] != images.x.shape[1:]:
         raise UserError(

@@ -132,6 +132,7 @@ BAD = [
     (["--space", "nasbench202"], "Did you mean 'nasbench201'?"),
     (["--resume"], "--resume needs --out"),
     (["--test-on", "x.npz"], "--test-on goes with --train-on"),
+    (["--epochs", "3"], "--epochs goes with --train-on"),
     (["--train-on", "x.npz"], "exclude each other"),
     (["--out", "t.parquet"], "cannot write to run folder t.parquet"),
     (["--out", "t.parquet/run"], "cannot write to run folder t.parquet/run"),

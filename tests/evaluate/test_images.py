@@ -122,6 +122,12 @@ def test_fraction_that_leaves_a_part_empty(tmp_path: Path, fraction: float) -> N
         read_split(path, None, fraction, seed=0)
 
 
+def test_classes_have_no_gaps(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.npz", x=X, y=1_000_000 * Y)
+    with pytest.raises(UserError, match="names 3 classes, but its largest is 2000000"):
+        read_split(path, None, 0.25, seed=0)
+
+
 def test_parts_that_do_not_match(tmp_path: Path) -> None:
     path = write(tmp_path / "a.npz", x=X, y=Y)
     small = write(tmp_path / "small.npz", x=X[:, :4, :4], y=Y)

@@ -201,3 +201,10 @@ def test_all_of_a_batch_stays_on_its_device(network: GraphNetwork) -> None:
     part = batch.take(torch.arange(4, device=device))
     assert {value.device for value in vars(part).values() if isinstance(value, Tensor)} == {device}
     assert network.to(device)(part).shape == (2, 4)
+
+
+def test_values_whose_squares_overflow_are_the_users_error() -> None:
+    graphs, values = networks(20)
+    for predictor in (GCNRanker(), GCNRegressor()):
+        with pytest.raises(UserError, match="too large to learn from"):
+            predictor.fit(graphs, values * 1e200)
