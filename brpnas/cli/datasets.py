@@ -121,7 +121,7 @@ def build(
 ) -> None:
     """Make the table that comes with the package: train every distinct cell on small digits.
 
-    Takes about two hours on two cores.
+    Takes about 70 minutes on two cores.
     """
     from brpnas.datasets import check_writable, write_table
     from brpnas.evaluate.digits201 import build_digits201
