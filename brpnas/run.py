@@ -22,8 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, Self
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from brpnas.errors import UserError
 from brpnas.values import finite

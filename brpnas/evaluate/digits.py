@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits
 
 from brpnas.evaluate.images import Images, Split
 

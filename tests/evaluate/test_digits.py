@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits
 
 from brpnas.evaluate import digits
 from brpnas.evaluate.digits import distorted_digits
