@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brpnas.errors import UserError
+from brpnas.files import replace_file, temporary
 from brpnas.values import finite
 
 __all__ = ["Run", "Step"]
@@ -191,14 +192,14 @@ class Run:
     def _write_record(self, record: dict[str, Any]) -> None:
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         try:
-            _replace(self.folder / _RECORD, text.encode())
+            replace_file(self.folder / _RECORD, text.encode())
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
 
     def _save(self) -> None:
         with self._mutex:
             if self._saved < len(self.steps):
-                _replace(self.folder / _TRACE, _trace_bytes(self.steps))
+                replace_file(self.folder / _TRACE, _trace_bytes(self.steps))
                 self._saved = len(self.steps)
 
     def _save_often(self) -> None:
@@ -216,7 +217,7 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
 
 def _unused(folder: Path) -> bool:
     """Return whether the folder holds at most what a kill during the first record leaves."""
-    return all(path.name in (_LOCK, _temporary(Path(_RECORD)).name) for path in folder.iterdir())
+    return all(path.name in (_LOCK, temporary(Path(_RECORD)).name) for path in folder.iterdir())
 
 
 def _lock(folder: Path) -> IO[str]:
@@ -314,25 +315,6 @@ def _trace_bytes(steps: list[Step]) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
     return sink.getvalue()
-
-
-def _replace(path: Path, content: bytes | pa.Buffer) -> None:
-    """Replace a file as a whole: a reader, or a kill, sees the old content or the new."""
-    temporary = _temporary(path)
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name is on the disk too
-    finally:
-        os.close(folder)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(path.name + ".tmp")
 
 
 def _now() -> str:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from brpnas.errors import UserError, unknown_name
+from brpnas.files import replace_file
 from brpnas.predictors.predictor import SavablePredictor
 from brpnas.predictors.registry import PREDICTORS
 from brpnas.spaces import GraphSchema
@@ -88,9 +89,8 @@ def save_predictor(folder: Path, predictor: SavablePredictor, provenance: Proven
         folder.mkdir(parents=True, exist_ok=True)
         save_file(state, folder / _WEIGHTS)
         # Written last: a folder with a description is complete.
-        partial = folder / f"{_DESCRIPTION}.partial"
-        partial.write_text(json.dumps(description, indent=1) + "\n")
-        partial.replace(folder / _DESCRIPTION)
+        text = json.dumps(description, indent=1) + "\n"
+        replace_file(folder / _DESCRIPTION, text.encode())
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: the predictor cannot be written here ({error})") from None
 

@@ -23,15 +23,16 @@ SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "executors": set(),
+    "files": set(),
     "reproducible": set(),
     "lowrank": set(),
     "spaces": {"errors"},
     "datasets": {"errors", "spaces"},
-    "predictors": {"errors", "spaces", "reproducible"},
+    "predictors": {"errors", "files", "spaces", "reproducible"},
     "devices": {"errors", "spaces"},
-    "evaluate": {"errors", "spaces", "datasets", "devices", "executors", "reproducible"},
+    "evaluate": {"errors", "files", "spaces", "datasets", "devices", "executors", "reproducible"},
     "values": set(),
-    "run": {"errors", "values"},
+    "run": {"errors", "files", "values"},
     "search": {"errors", "spaces", "predictors", "evaluate.evaluator", "run", "reproducible"},
 }
 FREE = {"cli", "report", "resolver", "sources", "testing"}

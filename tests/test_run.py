@@ -89,7 +89,7 @@ def test_failure_to_write_is_reported(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(run_module, "_SAVE_SECONDS", 0.02)
     run = Run(tmp_path, ARGUMENTS, seed=7)
-    monkeypatch.setattr(run_module, "_replace", full)
+    monkeypatch.setattr(run_module, "replace_file", full)
     run.append(step(0))
     time.sleep(0.3)
     with pytest.raises(UserError, match=r"cannot write to run folder .*: No space left"):

@@ -17,6 +17,7 @@ from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.evaluate.images import Split
 from brpnas.evaluate.training import Protocol, accuracy_pct, train
 from brpnas.executors import Executor
+from brpnas.files import replace_file
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Architecture, NetworkShape, Space
 
@@ -64,9 +65,8 @@ class Training(Generic[A]):
             return known
         with reproducible():
             metrics = self._train(arch, stem)
-        partial = stem.with_suffix(".json.partial")
-        partial.write_text(json.dumps({"arch": str(arch), "metrics": metrics}, indent=1))
-        partial.replace(result)
+        content = json.dumps({"arch": str(arch), "metrics": metrics}, indent=1)
+        replace_file(result, content.encode())
         stem.with_suffix(".ckpt").unlink(missing_ok=True)
         return metrics
 

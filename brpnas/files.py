@@ -1,0 +1,28 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["replace_file", "temporary"]
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: a reader, or a kill, sees the old content or the new."""
+    aside = temporary(path)
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name is on the disk too
+    finally:
+        os.close(folder)
+
+
+def temporary(path: Path) -> Path:
+    """Return where the new content of a file is written first."""
+    return path.with_name(path.name + ".tmp")
