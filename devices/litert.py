@@ -1,0 +1,104 @@
+"""Hardware that runs TFLite models: what this machine and phones have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from torch import Tensor, nn
+
+from brpnas.devices.device import Device, Measurement
+from brpnas.devices.tflite import TFLiteModel
+from brpnas.devices.timing import Round, TimingPlan
+from brpnas.errors import UserError
+
+__all__ = ["DeviceLost", "LiteRTDevice", "ModelFailed"]
+
+
+class ModelFailed(UserError):
+    """One model could not be timed: the runtime rejects it, it hung, a delegate left parts of it.
+
+    The device is fine, and other models may be timed.
+    """
+
+
+class DeviceLost(UserError):
+    """The device cannot be reached any more; after ``reconnect`` it may be.
+
+    What was being timed has no result.
+    """
+
+
+class LiteRTDevice(Device):
+    """A connected machine that times TFLite models; a context manager.
+
+    Attributes:
+        plan: how models are timed.
+    """
+
+    plan: TimingPlan
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, str]:
+        """Return what the figures depend on and a sweep must not change.
+
+        Such as the machine's name, its build fingerprint, the runtime's version and hash, the
+        cores that are used. Read once, when the device was connected.
+        """
+
+    @abstractmethod
+    def time(self, model: TFLiteModel) -> Round:
+        """Run one round of a model: the plan's warm-up runs, then its counted runs.
+
+        Raises:
+            ModelFailed: this model cannot be timed; says why.
+            DeviceLost: the device does not answer.
+        """
+
+    @abstractmethod
+    def summarise(self, rounds: Sequence[Round]) -> dict[str, float]:
+        """Reduce a model's rounds to the columns of a table.
+
+        Returns:
+            At least ``latency_ms`` (the headline: the most repeatable figure of this device),
+            ``latency_ms_min``, ``latency_ms_wall_median``, ``latency_ms_std`` and ``n_samples``;
+            NaN where the device does not tell.
+        """
+
+    def wait_until_fit(self, say: Callable[[str], None]) -> Mapping[str, str | float | None]:  # noqa: ARG002
+        """Wait until figures can be trusted (not busy, not hot); return the conditions.
+
+        Args:
+            say: called with a line for people when it has to wait.
+
+        Raises:
+            UserError: it did not become fit in time; says what is in the way.
+            DeviceLost: the device does not answer.
+        """
+        return {}
+
+    def reconnect(self) -> None:  # noqa: B027 - some devices are always there
+        """Connect anew after a fault.
+
+        Raises:
+            DeviceLost: still not there.
+            UserError: another device answers, or one that changed.
+        """
+
+    def close(self) -> None:  # noqa: B027 - some devices hold nothing
+        """Release the device."""
+
+    def measure(self, model: nn.Module, example_input: Tensor) -> Measurement:
+        """Convert a module and time all rounds of it.
+
+        Raises:
+            UserError: the device was not reached, or cannot run the model.
+        """
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
