@@ -98,7 +98,7 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, Card | None]:
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, Card | None]:
-    frame = pd.read_csv(path, dtype={"arch": str})
+    frame = pd.read_csv(path, dtype={"arch": str, "model": str})
     beside = _card_path(path)
     if not beside.exists():
         return frame, None

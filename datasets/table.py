@@ -41,14 +41,15 @@ class Table:
     """Networks and what is known of them.
 
     Attributes:
-        frame: one row for each architecture: its text in the column ``arch``, and metric columns
-            with the unit in their name. A missing value was not measured.
+        frame: one row for each network: its text in the column ``arch``, or its name in the
+            column ``model`` where it belongs to no space, and metric columns with the unit in
+            their name. A missing value was not measured.
         card: where the numbers come from.
         name: what errors call the table, such as its file's name.
 
     Raises:
-        UserError: no rows, no column ``arch``, a column or an architecture that appears twice, an
-            architecture that is not text.
+        UserError: no rows, no column ``arch`` or ``model``, a column or a network that appears
+            twice, a network that is not text.
     """
 
     frame: pd.DataFrame
@@ -60,14 +61,14 @@ class Table:
         for column in columns:
             if columns.count(column) > 1:
                 raise UserError(f"{self.name}: column '{column}' appears twice")
-        if "arch" not in columns:
+        if self.key not in columns:
             raise UserError(f"{self.name}: no column 'arch'; columns: {', '.join(columns)}")
         if self.frame.empty:
             raise UserError(f"{self.name}: the table has no rows")
         first: dict[str, int] = {}
         for row, arch in enumerate(self.archs, start=1):
             if not isinstance(arch, str) or not arch:
-                raise UserError(f"{self.name}: 'arch' of row {row} is {arch!r}, not text")
+                raise UserError(f"{self.name}: '{self.key}' of row {row} is {arch!r}, not text")
             if first.setdefault(arch, row) != row:
                 raise UserError(
                     f"{self.name}: architecture '{arch}' appears twice,"
@@ -78,14 +79,20 @@ class Table:
         return len(self.frame)
 
     @property
+    def key(self) -> str:
+        """The column that names the networks: ``arch``, or ``model`` where there is none."""
+        columns = self.frame.columns
+        return "model" if "model" in columns and "arch" not in columns else "arch"
+
+    @property
     def archs(self) -> list[str]:
-        """The architectures' texts, in the order of the rows."""
-        return list(self.frame["arch"])
+        """The networks' texts, in the order of the rows."""
+        return list(self.frame[self.key])
 
     @property
     def metrics(self) -> list[str]:
-        """The names of all columns but ``arch``."""
-        return [str(column) for column in self.frame.columns if column != "arch"]
+        """The names of all columns but the one that names the networks."""
+        return [str(column) for column in self.frame.columns if column != self.key]
 
     def metric(self, column: str, minimum_rows: int = 1) -> NDArray[np.float64]:
         """Return a metric, shape (rows,), in the unit of its name; NaN where it is missing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 from brpnas.devices.device import Device, Measurement
 from brpnas.devices.tflite import TFLiteModel
+from brpnas.devices.tflite.convert import convert
 from brpnas.devices.timing import Round, TimingPlan
 from brpnas.errors import UserError
 
 __all__ = ["DeviceLost", "LiteRTDevice", "ModelFailed"]
+
+_log = logging.getLogger(__name__)
 
 
 class ModelFailed(UserError):
@@ -35,9 +39,11 @@ class LiteRTDevice(Device):
 
     Attributes:
         plan: how models are timed.
+        notes: what the columns of ``summarise`` mean on this device, by name.
     """
 
     plan: TimingPlan
+    notes: Mapping[str, str]
 
     @abstractmethod
     def identity(self) -> Mapping[str, str]:
@@ -66,6 +72,10 @@ class LiteRTDevice(Device):
             NaN where the device does not tell.
         """
 
+    @abstractmethod
+    def samples(self, rounds: Sequence[Round]) -> list[float]:
+        """Return all figures of a model's rounds that the headline is made of, in ms."""
+
     def wait_until_fit(self, say: Callable[[str], None]) -> Mapping[str, str | float | None]:  # noqa: ARG002
         """Wait until figures can be trusted (not busy, not hot); return the conditions.
 
@@ -78,7 +88,7 @@ class LiteRTDevice(Device):
         """
         return {}
 
-    def reconnect(self) -> None:  # noqa: B027 - some devices are always there
+    def reconnect(self) -> None:
         """Connect anew after a fault.
 
         Raises:
@@ -86,7 +96,7 @@ class LiteRTDevice(Device):
             UserError: another device answers, or one that changed.
         """
 
-    def close(self) -> None:  # noqa: B027 - some devices hold nothing
+    def close(self) -> None:
         """Release the device."""
 
     def measure(self, model: nn.Module, example_input: Tensor) -> Measurement:
@@ -95,7 +105,15 @@ class LiteRTDevice(Device):
         Raises:
             UserError: the device was not reached, or cannot run the model.
         """
-        raise NotImplementedError
+        compiled = convert(model, example_input, type(model).__name__)
+        conditions = self.wait_until_fit(_log.info)
+        rounds = [self.time(compiled) for _ in range(self.plan.rounds)]
+        described = "; ".join(
+            f"{name}: {value}"
+            for name, value in {**self.identity(), **conditions}.items()
+            if value is not None
+        )
+        return Measurement(tuple(self.samples(rounds)), "ms", described)
 
     def __enter__(self) -> Self:
         return self

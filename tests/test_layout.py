@@ -29,13 +29,13 @@ ALLOWED: dict[str, set[str]] = {
     "spaces": {"errors"},
     "datasets": {"errors", "spaces"},
     "predictors": {"errors", "files", "spaces", "reproducible"},
-    "devices": {"errors", "spaces"},
+    "devices": {"errors", "executors", "files", "spaces"},
     "evaluate": {"errors", "files", "spaces", "datasets", "devices", "executors", "reproducible"},
     "values": set(),
     "run": {"errors", "files", "values"},
     "search": {"errors", "spaces", "predictors", "evaluate.evaluator", "run", "reproducible"},
 }
-FREE = {"cli", "report", "resolver", "sources", "testing"}
+FREE = {"cli", "measuring", "report", "resolver", "sources", "testing"}
 
 
 def _sources() -> dict[str, Path]:

@@ -1,0 +1,142 @@
+"""Which models are to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brpnas.datasets import open_table
+from brpnas.devices.tflite.sources import (
+    ExportedModel,
+    FileModel,
+    FunctionModel,
+    ModelSource,
+    SpaceModel,
+)
+from brpnas.errors import UserError
+from brpnas.resolver import parse_archs
+from brpnas.spaces import CategoricalSpace, NetworkShape
+
+__all__ = ["Wanted", "choose_models"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user named: networks of a space, or models.
+
+    Attributes:
+        space: of the networks.
+        sample: so many of them, at random.
+        archs: those in this file.
+        everything: all of them.
+        models: ``.tflite`` files, ``.pt2`` files, or ``package.module:function``.
+        seed: of the sample.
+    """
+
+    space: CategoricalSpace[Any] | None = None
+    sample: int | None = None
+    archs: Path | None = None
+    everything: bool = False
+    models: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def column(self) -> str:
+        """Name of the table's first column."""
+        return "arch" if self.space else "model"
+
+
+def choose_models(
+    wanted: Wanted, shape: NetworkShape, precision: str, converter: str
+) -> dict[str, ModelSource]:
+    """Return the source of every model, by what the table calls it.
+
+    Networks that run alike share a source: each is measured as what remains of it once dead
+    branches are pruned.
+
+    Args:
+        wanted: what the user named.
+        shape: of a space's networks.
+        precision: ``fp32`` or ``int8``.
+        converter: ``auto``, ``brpnas`` or ``litert-torch``.
+
+    Raises:
+        UserError: not exactly one of the ways to name models, unreadable files, unknown names.
+    """
+    if bool(wanted.space) == bool(wanted.models):
+        raise UserError("what is to be measured? give either --space or --model")
+    if not wanted.space:
+        return _named(wanted, precision, converter)
+    ways = [wanted.sample is not None, wanted.archs is not None, wanted.everything]
+    if sum(ways) != 1:
+        raise UserError("--space needs one of --sample N, --archs FILE and --all")
+    space = wanted.space
+    if wanted.archs:
+        chosen = _read_archs(wanted.archs, space)
+    else:
+        chosen = _choose_archs(space, wanted.sample, wanted.seed)
+    return {
+        str(arch): SpaceModel(space, str(space.deployed(arch)), shape, precision, converter)
+        for arch in chosen
+    }
+
+
+def _named(wanted: Wanted, precision: str, converter: str) -> dict[str, ModelSource]:
+    if wanted.sample is not None or wanted.archs or wanted.everything:
+        raise UserError("--sample, --archs and --all go with --space")
+    sources: dict[str, ModelSource] = {}
+    for text in wanted.models:
+        source: ModelSource
+        suffix = Path(text).suffix.lower()
+        if suffix == ".tflite":
+            source = FileModel(Path(text), precision)
+        elif suffix == ".pt2":
+            source = ExportedModel(Path(text), precision)
+        elif ":" in text:
+            source = FunctionModel(text, precision, converter)
+        else:
+            raise UserError(
+                f"--model {text}: unknown kind; accepted: a .tflite file, a .pt2 file, "
+                "package.module:function"
+            )
+        if text in sources:
+            raise UserError(f"--model {text} is given twice")
+        sources[text] = source
+    return sources
+
+
+def _choose_archs(space: CategoricalSpace[Any], sample: int | None, seed: int) -> list[Any]:
+    """Return the networks of a space that differ once they run, or a random part of them."""
+    distinct = list(dict.fromkeys(map(space.deployed, space)))
+    if sample is None:
+        return distinct
+    if sample > len(distinct):
+        raise UserError(
+            f"--sample {sample} is too large: space '{space.name}' has {len(distinct)} networks "
+            "that differ once they run"
+        )
+    chosen = np.random.default_rng(seed).choice(len(distinct), sample, replace=False)
+    return [distinct[place] for place in chosen]
+
+
+def _read_archs(path: Path, space: CategoricalSpace[Any]) -> list[Any]:
+    """Read a table's column ``arch``, or the lines of a text file."""
+    if path.suffix.lower() in (".parquet", ".csv"):
+        return parse_archs(open_table(path), space)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--archs {path}: cannot read ({error})") from None
+    archs = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                archs.append(space.parse(line.strip()))
+            except UserError as error:
+                raise UserError(f"--archs {path}: line {number}: {error}") from None
+    if not archs:
+        raise UserError(f"--archs {path}: no architecture in it; one is expected on each line")
+    return archs

@@ -1,0 +1,119 @@
+"""What a store holds of one device, as a table with a card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brpnas import __version__
+from brpnas.datasets import Card, Table
+from brpnas.devices.litert import LiteRTDevice
+from brpnas.devices.store import ModelRecord
+from brpnas.devices.tflite.sources import ModelSource
+from brpnas.devices.timing import Round
+from brpnas.errors import UserError
+from brpnas.measuring.choice import Wanted
+from brpnas.measuring.jobs import Job, device_name
+
+__all__ = ["export"]
+
+_DECIMALS = 5
+
+
+def export(job: Job, sources: Mapping[str, ModelSource], wanted: Wanted, command: str) -> Table:
+    """Make the table of one device.
+
+    Args:
+        job: the device, its store and series.
+        sources: by what stands in the first column; several rows may share one source.
+        wanted: what the user named.
+        command: repeats the measurement.
+
+    Returns:
+        One row for each source; one that failed has no figures, and the reason as ``error``.
+
+    Raises:
+        UserError: nothing was measured.
+    """
+    records: dict[str, ModelRecord] = {}
+    rows: list[dict[str, Any]] = []
+    for text, source in sources.items():
+        if source.key not in records:
+            record = job.store.record(job.series, source.key)
+            records[source.key] = record or ModelRecord(text, None, None, None, None, {})
+        rows.append({wanted.column: text, **_row(job.device, records[source.key])})
+    if not any("latency_ms" in row for row in rows):
+        reason = next(row["error"] for row in rows)
+        raise UserError(f"none of {len(rows)} models could be measured: {reason}")
+    frame = pd.DataFrame(rows)
+    if "error" in frame:  # last, where people look for it
+        frame = frame[[*(name for name in frame if name != "error"), "error"]]
+    return Table(frame, _card(job, list(records.values()), wanted, command), job.table.name)
+
+
+def _row(device: LiteRTDevice, record: ModelRecord) -> dict[str, Any]:
+    rounds = [record.rounds[number] for number in sorted(record.rounds)][: device.plan.rounds]
+    if record.error is not None or len(rounds) < device.plan.rounds:
+        return {"error": record.error or "not measured yet"}
+    return {
+        **{name: round(value, _DECIMALS) for name, value in device.summarise(rounds).items()},
+        "model_bytes": record.bytes,
+        "samples_ms": _samples_text(device, rounds),
+    }
+
+
+def _samples_text(device: LiteRTDevice, rounds: Sequence[Round]) -> str:
+    """Write all samples: spaces between those of one round, semicolons between rounds."""
+    return ";".join(" ".join(f"{value:.4f}" for value in device.samples([one])) for one in rounds)
+
+
+def _card(job: Job, records: Sequence[ModelRecord], wanted: Wanted, command: str) -> Card:
+    plan, identity = job.device.plan, job.device.identity()
+    makers = sorted({record.maker for record in records if record.maker})
+    more = {
+        name: str(value)
+        for name, value in job.series.description.items()
+        if name not in ("device", "plan")
+    }
+    conditions = [
+        f"{plan.rounds} rounds in random order over the models, each {plan.warmup} warm-up and "
+        f"{plan.runs} counted runs",
+        f"threads: {plan.threads}",
+        f"delegate: {plan.delegate}",
+        *(f"{name}: {value}" for name, value in more.items()),
+        *_ranges([one.conditions for record in records for one in record.rounds.values()]),
+    ]
+    return Card(
+        title=f"Latency on {device_name(identity)}",
+        source=f"measured by brpnas {__version__}; models made by {', '.join(makers) or '?'}",
+        device="; ".join(f"{name}: {value}" for name, value in identity.items()),
+        conditions="; ".join(conditions),
+        rebuild=command,
+        space=wanted.space.name if wanted.space else "",
+        columns={
+            **job.device.notes,
+            "n_samples": "counted runs",
+            "model_bytes": "size of the flatbuffer",
+            "samples_ms": "what latency_ms is made of; a semicolon between rounds",
+        },
+    )
+
+
+def _ranges(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say in which range each condition was seen."""
+    texts = []
+    for name in dict.fromkeys(name for one in conditions for name in one):
+        values = [one[name] for one in conditions if one.get(name) is not None]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        if numbers:
+            low, middle, high = min(numbers), float(np.median(numbers)), max(numbers)
+            texts.append(f"{name}: {low:g} to {high:g}, median {middle:g}")
+        elif values:
+            texts.append(
+                f"{name}: {', '.join(str(one) for one, _ in Counter(values).most_common(3))}"
+            )
+    return texts

@@ -1,0 +1,192 @@
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from brpnas.devices import local
+from brpnas.devices.litert import ModelFailed
+from brpnas.devices.local import LocalDevice
+from brpnas.devices.tflite import TFLiteModel
+from brpnas.devices.tflite.convert import convert
+from brpnas.devices.timing import Round, TimingPlan
+from brpnas.errors import UserError
+
+PLAN = TimingPlan(rounds=2, runs=4, warmup=1)
+
+
+def _model(channels: int, size: int = 32) -> TFLiteModel:
+    layers = nn.Sequential(nn.Conv2d(3, channels, 3), nn.ReLU(), nn.Conv2d(channels, 3, 3)).eval()
+    return convert(layers, torch.zeros(1, 3, size, size), f"{channels} channels")
+
+
+def test_a_round_holds_cpu_and_wall_time_of_every_run() -> None:
+    before, cpu_before = time.perf_counter(), time.thread_time()
+    result = LocalDevice(PLAN).time(_model(8))
+    elapsed = 1e3 * (time.perf_counter() - before)
+    cpu_elapsed = 1e3 * (time.thread_time() - cpu_before)
+    assert set(result.samples) == {"cpu_ms", "wall_ms"}
+    assert len(result.samples["cpu_ms"]) == len(result.samples["wall_ms"]) == 4
+    assert 0 < sum(result.samples["cpu_ms"]) < cpu_elapsed
+    assert 0 < sum(result.samples["wall_ms"]) < elapsed
+
+
+def test_a_larger_model_takes_longer() -> None:
+    device = LocalDevice(PLAN)
+    small, large = (
+        statistics.median(device.time(_model(width)).samples["cpu_ms"]) for width in (4, 128)
+    )
+    assert large > 4 * small  # it has 32 times the multiply-accumulates
+
+
+def test_a_module_is_measured_as_every_device_does() -> None:
+    measurement = LocalDevice(PLAN).measure(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 16, 16))
+    assert (len(measurement.samples), measurement.unit) == (8, "ms")
+    assert measurement.min > 0
+    assert "ai-edge-litert" in measurement.conditions
+
+
+ROUNDS = [
+    Round({"cpu_ms": (1.0, 2.0, 6.0), "wall_ms": (9.0, 3.0, 7.0)}),
+    Round({"cpu_ms": (3.0, 2.0, 2.0), "wall_ms": (5.0, 4.0, 8.0)}),
+]
+
+
+def test_the_headline_of_one_thread_is_the_median_of_its_cpu_time() -> None:
+    columns = LocalDevice(TimingPlan()).summarise(ROUNDS)
+    assert columns == {
+        "latency_ms": 2.0,
+        "latency_ms_min": 1.0,
+        "latency_ms_std": pytest.approx(np.std([1, 2, 6, 3, 2, 2])),
+        "latency_ms_wall_median": 6.0,
+        "latency_ms_wall_min": 3.0,
+        "n_samples": 6,
+    }
+
+
+def test_the_headline_of_several_threads_is_the_smallest_wall_time() -> None:
+    device = LocalDevice(TimingPlan(threads=2))
+    columns = device.summarise(ROUNDS)
+    assert (columns["latency_ms"], columns["latency_ms_min"]) == (3.0, 3.0)
+    assert columns["latency_ms_std"] == pytest.approx(np.std([9, 3, 7, 5, 4, 8]))
+    assert "minimum of the wall time" in device.notes["latency_ms"]
+
+
+def test_a_model_that_the_runtime_rejects_fails_alone() -> None:
+    device = LocalDevice(PLAN)
+    with pytest.raises(ModelFailed, match="cannot run 'garbage': .*not a valid Flatbuffer"):
+        device.time(TFLiteModel("garbage", b"garbage" * 99, "file"))
+    assert device.time(_model(4)).samples["cpu_ms"]
+
+
+def test_another_delegate_is_refused() -> None:
+    with pytest.raises(UserError, match="'local' has no delegate 'gpu'; accepted: cpu"):
+        LocalDevice(TimingPlan(delegate="gpu"))
+
+
+class _Clock:
+    """Time that passes at a set share of CPU time, and slower or faster for the reference."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.share, self.cost, self.cpu, self.wall = 1.0, 0.01, 0.0, 0.0
+        monkeypatch.setattr(local.time, "thread_time", lambda: self.cpu)
+        monkeypatch.setattr(local.time, "perf_counter", lambda: self.wall)
+        monkeypatch.setattr(local.time, "monotonic", lambda: self.wall)
+        monkeypatch.setattr(local.time, "sleep", self.sleep)
+        monkeypatch.setattr(local, "_reference", lambda: self)
+        self.slept: list[float] = []
+
+    def invoke(self) -> None:
+        self.cpu += self.cost
+        self.wall += self.cost / self.share
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.wall += seconds
+        if len(self.slept) == 3:
+            self.share, self.cost = 1.0, 0.01
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    return _Clock(monkeypatch)
+
+
+def test_an_idle_machine_is_measured_at_once(clock: _Clock) -> None:
+    said: list[str] = []
+    conditions = LocalDevice(PLAN).wait_until_fit(said.append)
+    assert (said, clock.slept) == ([], [])
+    assert conditions["share_of_core"] == 1.0
+    assert conditions["reference_ms"] == pytest.approx(10)
+
+
+def test_a_busy_machine_is_waited_for(clock: _Clock) -> None:
+    said: list[str] = []
+    clock.share = 0.4
+    LocalDevice(PLAN).wait_until_fit(said.append)
+    assert len(clock.slept) == 3
+    assert said == [
+        "waiting, this machine is too busy: a program gets 40% of a core, 50% are needed"
+    ]
+
+
+def test_wall_times_need_an_idle_machine(clock: _Clock) -> None:
+    clock.share = 0.8
+    LocalDevice(PLAN).wait_until_fit(lambda _: None)
+    assert clock.slept == []
+    clock.share = 0.8
+    LocalDevice(TimingPlan(threads=2)).wait_until_fit(lambda _: None)
+    assert len(clock.slept) == 3
+
+
+def test_a_slow_reference_is_waited_for(clock: _Clock) -> None:
+    device, said = LocalDevice(PLAN), list[str]()
+    device.wait_until_fit(said.append)
+    clock.wall += 60
+    clock.cost = 0.03
+    device.wait_until_fit(said.append)
+    assert said == [
+        "waiting, this machine is too busy: a reference network takes 3.0 times as long as it did"
+    ]
+
+
+def test_a_machine_that_stays_busy_is_refused(
+    clock: _Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.share = 0.1
+    monkeypatch.setattr(clock, "sleep", lambda _: None)
+    monkeypatch.setattr(local.time, "sleep", lambda _: None)
+    with pytest.raises(UserError, match=r"too busy to measure on: .*10% of a core.*--resume"):
+        LocalDevice(PLAN).wait_until_fit(lambda _: None)
+
+
+def test_the_machine_is_looked_at_every_few_seconds_only(clock: _Clock) -> None:
+    device = LocalDevice(PLAN)
+    device.wait_until_fit(lambda _: None)
+    looked = clock.wall
+    device.wait_until_fit(lambda _: None)
+    assert clock.wall == looked
+    clock.wall += 6
+    device.wait_until_fit(lambda _: None)
+    assert clock.wall > looked + 6
+
+
+def test_inputs_of_every_type_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[int, Any] = {}
+    kinds = [np.float32, np.int8, np.uint8, np.int32, np.float16, np.bool_]
+
+    class Interpreter:
+        def get_input_details(self) -> list[dict[str, Any]]:
+            shape = np.array([2, 3])
+            return [{"index": at, "dtype": kind, "shape": shape} for at, kind in enumerate(kinds)]
+
+        def set_tensor(self, index: int, values: Any) -> None:
+            given[index] = values
+
+    local._fill_inputs(Interpreter())
+    assert [given[at].dtype for at in range(len(kinds))] == kinds
+    assert given[0].std() > 0.1
+    assert given[3].min() >= 0

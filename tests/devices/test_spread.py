@@ -1,0 +1,76 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brpnas.devices.litert import ModelFailed
+from brpnas.devices.spread import SpreadSweep
+from brpnas.devices.store import Store
+from brpnas.devices.sweep import describe_series
+from brpnas.devices.timing import TimingPlan
+from brpnas.errors import UserError
+from brpnas.executors import InProcess
+
+PLAN = TimingPlan(rounds=2, runs=1, warmup=0)
+
+
+@pytest.fixture
+def spread(tmp_path: Path, scripted: Any) -> Callable[..., tuple[SpreadSweep, list[Any]]]:
+    def make(there: str = "scripted", **script: Any) -> tuple[SpreadSweep, list[Any]]:
+        opened: list[Any] = []
+
+        def open_device(plan: TimingPlan) -> Any:
+            opened.append(scripted(plan, script, there))
+            return opened[-1]
+
+        here, store = scripted(PLAN), Store(tmp_path / "s.sqlite")
+        series = store.series(describe_series(here))
+        executor = InProcess(retries=0)
+        return SpreadSweep(open_device, here, store, series, executor), opened
+
+    return make
+
+
+def test_workers_make_and_time_their_shares(spread: Any, named: Any) -> None:
+    sweep, opened = spread()
+    seen: list[tuple[int, int]] = []
+    result = sweep.run([named(f"m{number}") for number in range(40)], lambda *at: seen.append(at))
+    assert (result.measured, result.failed) == (40, 0)
+    assert len(opened) == 2
+    assert sum(len(device.timed) for device in opened) == 80
+    assert sweep.device.timed == []
+    assert seen == [(64, 80), (80, 80)]
+    done = sweep.store.done(sweep.series)
+    assert len(done) == 40
+    assert set(map(frozenset, done.values())) == {frozenset({0, 1})}
+
+
+def test_what_is_there_is_not_measured_again(spread: Any, named: Any) -> None:
+    sweep, _ = spread()
+    sweep.run([named("a")])
+    again, opened = spread()
+    again.run([named("a"), named("b")])
+    assert [device.timed for device in opened] == [["b", "b"]]
+
+
+def test_failures_are_kept_with_their_reason(spread: Any, named: Any) -> None:
+    sweep, _ = spread(a=[1.0, ModelFailed("no")])
+    result = sweep.run([named("a"), named("b")])
+    assert (result.measured, result.failed) == (1, 1)
+    record = sweep.store.record(sweep.series, "key of a")
+    assert record is not None
+    assert record.error == "no"
+
+
+def test_machines_that_differ_are_refused(spread: Any, named: Any) -> None:
+    sweep, _ = spread(there="another machine")
+    with pytest.raises(UserError, match="not equal: name is 'another machine' there"):
+        sweep.run([named("a")])
+    assert sweep.store.done(sweep.series) == {}
+
+
+def test_a_worker_that_fails_ends_the_sweep(spread: Any, named: Any) -> None:
+    sweep, _ = spread(a=[RuntimeError("out of memory")])
+    with pytest.raises(UserError, match="a worker failed: RuntimeError: out of memory"):
+        sweep.run([named("a")])

@@ -1,0 +1,180 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brpnas.devices import sweep as sweep_module
+from brpnas.devices.litert import DeviceLost, ModelFailed
+from brpnas.devices.store import ModelRecord, Store
+from brpnas.devices.sweep import Sweep, describe_series, exclusive
+from brpnas.devices.timing import TimingPlan
+from brpnas.errors import UserError
+from brpnas.executors import InProcess
+
+PLAN = TimingPlan(rounds=3, runs=2, warmup=0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "s.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "_RECONNECT_S", (0, 0, 0))
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def make(store: Store, tmp_path: Path, said: list[str]) -> Any:
+    def make(device: Any) -> Sweep:
+        series = store.series(describe_series(device))
+        return Sweep(device, store, series, InProcess(retries=0), tmp_path / "models", said.append)
+
+    return make
+
+
+def _record(sweep: Sweep, name: str) -> ModelRecord:
+    record = sweep.store.record(sweep.series, f"key of {name}")
+    assert record is not None
+    return record
+
+
+def test_every_model_gets_all_rounds_in_changing_order(
+    make: Any, scripted: Any, named: Any, tmp_path: Path
+) -> None:
+    device = scripted(PLAN)
+    names = [f"m{number}" for number in range(20)]
+    seen: list[tuple[int, int]] = []
+    result = make(device).run([named(name) for name in names], lambda *done: seen.append(done))
+    assert (result.measured, result.failed) == (20, 0)
+    rounds = [device.timed[start : start + 20] for start in (0, 20, 40)]
+    assert [sorted(one) for one in rounds] == [sorted(names)] * 3
+    assert len({tuple(one) for one in [names, *rounds]}) == 4
+    assert seen == [(done, 60) for done in range(1, 61)]
+    assert not (tmp_path / "models").exists()
+
+
+def test_models_with_one_key_are_measured_once(make: Any, scripted: Any, named: Any) -> None:
+    device = scripted(PLAN)
+    result = make(device).run([named("a"), named("a")])
+    assert (result.measured, device.timed) == (1, ["a"] * 3)
+
+
+def test_more_models_than_a_block(
+    make: Any, scripted: Any, named: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "_BLOCK", 4)
+    device = scripted(PLAN)
+    result = make(device).run([named(f"m{number}") for number in range(10)])
+    assert result.measured == 10
+    assert [len(set(device.timed[at : at + 12])) for at in (0, 12)] == [4, 4]
+
+
+def test_what_is_there_is_not_measured_again(make: Any, scripted: Any, named: Any) -> None:
+    device = scripted(PLAN, {"b": [1.0, UserError("too busy")]})
+    with pytest.raises(UserError, match="too busy"):
+        make(device).run([named("a"), named("b")])
+    before = len(device.timed)
+    again = scripted(PLAN)
+    result = make(again).run([named("a"), named("b")])
+    assert result.measured == 2
+    assert before - 1 + len(again.timed) == 6
+
+
+def test_a_model_that_cannot_be_made_is_a_failure_with_its_reason(
+    make: Any, scripted: Any, named: Any
+) -> None:
+    sweep = make(scripted(PLAN))
+    done: list[tuple[int, int]] = []
+    result = sweep.run([named("bad one"), named("a")], lambda *count: done.append(count))
+    assert (result.measured, result.failed) == (1, 1)
+    assert _record(sweep, "bad one").error == "ValueError: bad one cannot be made"
+    assert done[-1] == (6, 6)
+
+
+def test_a_model_that_fails_gets_a_second_chance(make: Any, scripted: Any, named: Any) -> None:
+    sweep = make(scripted(PLAN, {"a": [ModelFailed("hiccup")]}))
+    result = sweep.run([named("a"), named("b")])
+    assert (result.measured, result.failed) == (2, 0)
+    assert sorted(_record(sweep, "a").rounds) == [0, 1, 2]
+
+
+def test_a_model_that_fails_twice_is_failed_and_not_tried_further(
+    make: Any, scripted: Any, named: Any
+) -> None:
+    device = scripted(PLAN, {"a": [1.0, ModelFailed("no"), ModelFailed("no again"), 1.0]})
+    sweep = make(device)
+    done: list[tuple[int, int]] = []
+    result = sweep.run([named("a"), named("b")], lambda *count: done.append(count))
+    assert (result.measured, result.failed) == (1, 1)
+    assert _record(sweep, "a").error == "no again"
+    assert device.timed.count("a") == 3
+    assert done[-1] == (6, 6)
+    # Asked again, it gets another chance, and only its missing rounds.
+    again = make(scripted(PLAN))
+    assert again.run([named("a"), named("b")]).failed == 0
+    assert again.device.timed == ["a", "a"]
+    assert _record(again, "a").error is None
+
+
+def test_a_lost_device_is_waited_for(make: Any, scripted: Any, named: Any, said: list[str]) -> None:
+    device = scripted(PLAN, {"a": [DeviceLost("cable")]}, lost=[DeviceLost("still gone")])
+    result = make(device).run([named("a"), named("b")])
+    assert (result.measured, device.reconnected) == (2, 2)
+    assert said == ["cable; trying to reconnect"]
+
+
+def test_a_device_that_stays_away_ends_the_sweep(make: Any, scripted: Any, named: Any) -> None:
+    away = [DeviceLost(f"gone {number}") for number in range(3)]
+    device = scripted(PLAN, {"a": [1.0, DeviceLost("cable")]}, lost=away)
+    sweep = make(device)
+    with pytest.raises(UserError, match=r"gone 2; gave up.*--resume"):
+        sweep.run([named("a")])
+    assert sweep.store.done(sweep.series) == {"key of a": {0}}
+
+
+def test_a_model_that_brings_the_device_down_does_not_stop_the_others(
+    make: Any, scripted: Any, named: Any
+) -> None:
+    device = scripted(PLAN, {"a": [DeviceLost("reboot")] * 9})
+    sweep = make(device)
+    result = sweep.run([named("a"), named("b")])
+    assert (result.measured, result.failed) == (1, 1)
+    assert "lost 3 times while it ran this model" in str(_record(sweep, "a").error)
+
+
+def test_a_stopped_sweep_ends_before_the_next_model(make: Any, scripted: Any, named: Any) -> None:
+    sweep = make(scripted(PLAN))
+    sweep.stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run([named("a")])
+    assert sweep.device.timed == []
+
+
+def test_a_series_does_not_depend_on_rounds_and_patience(scripted: Any) -> None:
+    one, two = scripted(PLAN), scripted(TimingPlan(rounds=9, runs=2, warmup=0, timeout_s=1))
+    assert describe_series(one) == describe_series(two)
+    assert describe_series(one) != describe_series(scripted(TimingPlan(runs=3)))
+    assert describe_series(one) != describe_series(one, precision="int8")
+
+
+def test_a_device_is_lent_to_one_process() -> None:
+    name = f"test {os.getpid()}"
+    code = f"from brpnas.devices.sweep import exclusive\nwith exclusive({{'name': {name!r}}}): pass"
+    command = [sys.executable, "-c", code]
+    with exclusive({"name": name}):
+        held = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert f"in use by process {os.getpid()}" in held.stderr
+        with exclusive({"name": "scripted", "serial": "another"}):
+            pass
+    subprocess.run(command, check=True)
