@@ -8,16 +8,24 @@ from typing import Any, TypeVar, cast
 
 from brpnas.datasets import Table
 from brpnas.errors import UserError, unknown_name
+from brpnas.executors import Executor, InProcess, Processes, RayCluster
 from brpnas.predictors import PREDICTORS
 from brpnas.search import STRATEGIES, BRPSchedule, Problem, Strategy
 from brpnas.spaces import CategoricalSpace, NASBench201
 
-__all__ = ["SPACES", "make_strategy", "parse_archs", "resolve"]
+__all__ = ["EXECUTORS", "SPACES", "make_executor", "make_strategy", "parse_archs", "resolve"]
 
 T = TypeVar("T")
 
 SPACES: dict[str, Callable[[], CategoricalSpace[Any]]] = {"nasbench201": NASBench201}
 """The built-in spaces by the name that the user types."""
+
+EXECUTORS: dict[str, Callable[[int, str | None], Executor]] = {
+    "inline": lambda _workers, _address: InProcess(),
+    "processes": lambda workers, _address: Processes(workers),
+    "ray": RayCluster,
+}
+"""The executors by the name that the user types; each is made of workers and address."""
 
 
 def resolve(kind: str, name: str, choices: Mapping[str, T]) -> T:
@@ -34,6 +42,28 @@ def resolve(kind: str, name: str, choices: Mapping[str, T]) -> T:
     if name not in choices:
         raise unknown_name(kind, name, choices)
     return choices[name]
+
+
+def make_executor(name: str, workers: int, address: str | None = None) -> Executor:
+    """Make an executor.
+
+    Args:
+        name: ``inline`` (one item after the other, in this process), ``processes`` (on this
+            machine) or ``ray``.
+        workers: items under way at a time; ``inline`` has no choice.
+        address: of the Ray cluster to join; None: an instance of Ray on this machine.
+
+    Raises:
+        UserError: unknown name, an address for another executor than ``ray``, Ray is missing or
+            cannot be reached.
+    """
+    make = resolve("executor", name, EXECUTORS)
+    if address is not None and name != "ray":
+        raise UserError(f"the address {address} goes with the executor 'ray', not '{name}'")
+    try:
+        return make(workers, address)
+    except (ImportError, ConnectionError) as error:
+        raise UserError(str(error)) from error
 
 
 def make_strategy(

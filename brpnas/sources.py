@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.datasets import Table, content_sha256
-from brpnas.errors import UserError
+from brpnas.devices.litert import LiteRTDevice
+from brpnas.devices.sweep import describe_series
+from brpnas.devices.tflite.sources import SpaceModel
+from brpnas.errors import UserError, unknown_name
 from brpnas.evaluate.evaluator import Evaluator
 from brpnas.evaluate.images import Split, read_split
-from brpnas.evaluate.lookup import TableEvaluator
+from brpnas.evaluate.joined import JoinedEvaluator
+from brpnas.evaluate.lookup import DeployedTableEvaluator, TableEvaluator
+from brpnas.evaluate.measured import MeasuringEvaluator
 from brpnas.evaluate.trained import Training, TrainingEvaluator
 from brpnas.evaluate.training import Protocol
-from brpnas.executors import Executor
+from brpnas.executors import Executor, InProcess
 from brpnas.resolver import parse_archs
 from brpnas.search import Constraint, check_reachable
 from brpnas.spaces import CategoricalSpace, NetworkShape
 
-__all__ = ["ImageFiles", "Source", "pair_limits", "table_source", "training_source"]
+__all__ = [
+    "ImageFiles",
+    "Source",
+    "divide_limits",
+    "pair_limits",
+    "table_source",
+    "training_source",
+    "with_cost_table",
+    "with_device",
+]
 
 _TRACE_COLUMNS = ("step", "iteration", "origin", "error")
 
@@ -39,12 +53,14 @@ class Source:
         identity: what makes two sources the same, for the run's record.
         known: the metrics of the whole pool, where they are known before the search: each has
             the shape (len(pool),).
+        shape: of the networks whose metrics these are.
     """
 
     pool: list[Any]
     evaluator: Evaluator[Any]
     identity: dict[str, Any]
     known: dict[str, NDArray[np.float64]]
+    shape: NetworkShape = field(default_factory=NetworkShape)
 
     def unknown(self, names: Sequence[str]) -> int:
         """Count the networks of which some of these metrics is known to be missing."""
@@ -106,6 +122,31 @@ def pair_limits(metrics: Sequence[str], limits: Sequence[float]) -> list[Constra
     return [Constraint(metric, limit) for metric, limit in zip(metrics, limits, strict=True)]
 
 
+def divide_limits(
+    limits: Sequence[Constraint], priced: Sequence[str], metrics: Sequence[str], where: str
+) -> tuple[list[Constraint], list[Constraint]]:
+    """Divide limits into those on costs from a source of their own and the others.
+
+    A metric that is in both places counts for the costs, which were asked for by name.
+
+    Args:
+        limits: all of them.
+        priced: metrics that the source of costs has.
+        metrics: what is known of the networks without it.
+        where: what errors call the two sources.
+
+    Raises:
+        UserError: a metric that is in neither place.
+    """
+    costs = [limit for limit in limits if limit.metric in priced]
+    others = [limit for limit in limits if limit.metric not in priced]
+    for limit in others:
+        if priced and limit.metric not in metrics:
+            both = dict.fromkeys([*priced, *metrics])
+            raise unknown_name(f"column of {where}", limit.metric, both)
+    return costs, others
+
+
 def table_source(
     table: Table,
     space: CategoricalSpace[Any],
@@ -117,23 +158,18 @@ def table_source(
     Args:
         table: one row per network.
         space: of the networks.
-        metrics: columns to read, the limited ones included.
-        limits: checked to be within reach.
+        metrics: columns to read.
+        limits: on further columns to read; checked to be within reach.
 
     Raises:
         UserError: a column or a value that cannot be used, a limit that no network keeps.
     """
-    for metric in metrics:
-        if metric in _TRACE_COLUMNS:
-            raise UserError(f"{table.name}: '{metric}' is a column of every trace; rename it")
+    metrics = list(dict.fromkeys([*metrics, *(limit.metric for limit in limits)]))
+    _check_names(table, metrics)
     evaluator: TableEvaluator[Any] = TableEvaluator(table, metrics)
     archs = parse_archs(table, space)
     known = {name: table.metric(name) for name in metrics}
-    for limit in limits:
-        try:
-            check_reachable(limit, known[limit.metric])
-        except UserError as error:
-            raise UserError(f"{table.name}: {error}") from None
+    _check_limits(table.name, limits, known)
     identity = {"table_sha256": content_sha256(table.frame)}
     return Source(archs, evaluator, identity, known)
 
@@ -169,7 +205,95 @@ def training_source(
     )
     pool = list(dict.fromkeys(map(space.canonical, space)))
     evaluator = TrainingEvaluator(training, executor, test=split.test is not None)
-    return Source(pool, evaluator, identity, known={})
+    size = split.train.x.shape[1]
+    built = replace(
+        shape, classes=split.classes, input_size=size, input_channels=split.train.x.shape[3]
+    )
+    return Source(pool, evaluator, identity, known={}, shape=built)
+
+
+def with_cost_table(
+    source: Source, table: Table, space: CategoricalSpace[Any], limits: Sequence[Constraint]
+) -> Source:
+    """Add costs from a table of its own, which may write the networks in another way.
+
+    Args:
+        source: finds the other metrics; its pool stays the pool.
+        table: what networks cost, such as ``brpnas measure`` makes.
+        space: of the networks.
+        limits: on columns of that table; checked to be within reach.
+
+    Raises:
+        UserError: a column or a value that cannot be used, a metric that the source has already,
+            no network of the pool with a value, a limit that no network keeps.
+    """
+    metrics = [limit.metric for limit in limits]
+    _check_names(table, metrics)
+    parse_archs(table, space)  # names the row of what is malformed
+    costs: DeployedTableEvaluator[Any] = DeployedTableEvaluator(table, metrics, space)
+    evaluator = JoinedEvaluator([source.evaluator, costs])
+    rows = list(costs.evaluate(source.pool))
+    known = {name: np.array([row.metrics[name] for row in rows]) for name in metrics}
+    _check_limits(table.name, limits, known)
+    return replace(
+        source,
+        evaluator=evaluator,
+        identity={**source.identity, "latency_table_sha256": content_sha256(table.frame)},
+        known={**source.known, **known},
+    )
+
+
+def with_device(
+    source: Source,
+    device: LiteRTDevice,
+    space: CategoricalSpace[Any],
+    precision: str,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Source:
+    """Add latencies that are measured during the search, of each network that is asked for.
+
+    Args:
+        source: finds the other metrics; its pool stays the pool.
+        device: connected.
+        space: of the networks.
+        precision: ``fp32`` or ``int8``.
+        folder: of the run; keeps what was measured.
+        say: called with lines for people.
+
+    Raises:
+        UserError: unknown precision, or a metric that the source has already.
+    """
+
+    def model(arch: Any) -> SpaceModel:  # noqa: ANN401 - any space's
+        return SpaceModel(space, str(space.deployed(arch)), source.shape, precision)
+
+    model(source.pool[0])  # so that a wrong option is an error before the first network
+    timing: MeasuringEvaluator[Any] = MeasuringEvaluator(device, folder, InProcess(), model, say)
+    return replace(
+        source,
+        evaluator=JoinedEvaluator([source.evaluator, timing]),
+        identity={
+            **source.identity,
+            "device": describe_series(device, rounds=str(device.plan.rounds), precision=precision),
+        },
+    )
+
+
+def _check_names(table: Table, metrics: Sequence[str]) -> None:
+    for metric in metrics:
+        if metric in _TRACE_COLUMNS:
+            raise UserError(f"{table.name}: '{metric}' is a column of every trace; rename it")
+
+
+def _check_limits(
+    name: str, limits: Sequence[Constraint], known: dict[str, NDArray[np.float64]]
+) -> None:
+    for limit in limits:
+        try:
+            check_reachable(limit, known[limit.metric])
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
 
 
 @functools.lru_cache(maxsize=1)

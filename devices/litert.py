@@ -15,23 +15,26 @@ from brpnas.devices.tflite.convert import convert
 from brpnas.devices.timing import Round, TimingPlan
 from brpnas.errors import UserError
 
-__all__ = ["DeviceLost", "LiteRTDevice", "ModelFailed"]
+__all__ = ["DeviceLostError", "LiteRTDevice", "ModelError"]
 
 _log = logging.getLogger(__name__)
 
 
-class ModelFailed(UserError):
+class ModelError(UserError):
     """One model could not be timed: the runtime rejects it, it hung, a delegate left parts of it.
 
     The device is fine, and other models may be timed.
     """
 
 
-class DeviceLost(UserError):
+class DeviceLostError(UserError):
     """The device cannot be reached any more; after ``reconnect`` it may be.
 
     What was being timed has no result.
     """
+
+
+ModelFailed, DeviceLost = ModelError, DeviceLostError  # TEMPORARY
 
 
 class LiteRTDevice(Device):
@@ -58,8 +61,8 @@ class LiteRTDevice(Device):
         """Run one round of a model: the plan's warm-up runs, then its counted runs.
 
         Raises:
-            ModelFailed: this model cannot be timed; says why.
-            DeviceLost: the device does not answer.
+            ModelError: this model cannot be timed; says why.
+            DeviceLostError: the device does not answer.
         """
 
     @abstractmethod
@@ -84,7 +87,7 @@ class LiteRTDevice(Device):
 
         Raises:
             UserError: it did not become fit in time; says what is in the way.
-            DeviceLost: the device does not answer.
+            DeviceLostError: the device does not answer.
         """
         return {}
 
@@ -92,7 +95,7 @@ class LiteRTDevice(Device):
         """Connect anew after a fault.
 
         Raises:
-            DeviceLost: still not there.
+            DeviceLostError: still not there.
             UserError: another device answers, or one that changed.
         """
 

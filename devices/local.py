@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from brpnas.devices.litert import LiteRTDevice, ModelFailed
+from brpnas.devices.litert import LiteRTDevice, ModelError
 from brpnas.devices.runtime import find_runtime
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.tflite.convert import convert
@@ -79,7 +79,7 @@ class LocalDevice(LiteRTDevice):
         """Run one round of a model.
 
         Raises:
-            ModelFailed: the runtime rejects the model or fails to run it.
+            ModelError: the runtime rejects the model or fails to run it.
         """
         try:
             interpreter = self._runtime.load(model.content, self.plan.threads)
@@ -89,7 +89,7 @@ class LocalDevice(LiteRTDevice):
             samples = _time(interpreter.invoke, self.plan.runs)
         except (ValueError, RuntimeError, MemoryError) as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ModelFailed(f"the runtime cannot run '{model.name}': {reason}") from None
+            raise ModelError(f"the runtime cannot run '{model.name}': {reason}") from None
         return Round(samples, self._conditions)
 
     def summarise(self, rounds: Sequence[Round]) -> dict[str, float]:

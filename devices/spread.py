@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from brpnas.devices.litert import LiteRTDevice, ModelFailed
+from brpnas.devices.litert import LiteRTDevice, ModelError
 from brpnas.devices.store import Series, Store
 from brpnas.devices.sweep import Count, SweepResult, missing
 from brpnas.devices.tflite import TFLiteModel
@@ -50,7 +50,7 @@ class _Share:
                     device.wait_until_fit(waited.append)
                     try:
                         rounds.append((key, number, device.time(models[key])))
-                    except ModelFailed as error:
+                    except ModelError as error:
                         failures[key] = str(error)
             facts = {key: (m.sha256, len(m.content), m.maker) for key, m in models.items()}
             return _Shared(dict(device.identity()), facts, rounds, failures)

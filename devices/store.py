@@ -180,8 +180,9 @@ class Store:
                 "ORDER BY name, key",
                 (series.id,),
             ).fetchall()
-        for key, *facts in models:
-            yield key, ModelRecord(*facts, self._rounds(series, key))
+        for key, name, sha256, size, maker, error in models:
+            rounds = self._rounds(series, key)
+            yield key, ModelRecord(name, sha256, size, maker, error, rounds)
 
     def record(self, series: Series, key: str) -> ModelRecord | None:
         """Return what is known of one model, or None."""
@@ -190,7 +191,10 @@ class Store:
                 "SELECT name, sha256, bytes, maker, error FROM models WHERE series = ? AND key = ?",
                 (series.id, key),
             ).fetchone()
-        return ModelRecord(*facts, self._rounds(series, key)) if facts else None
+        if facts is None:
+            return None
+        name, sha256, size, maker, error = facts
+        return ModelRecord(name, sha256, size, maker, error, self._rounds(series, key))
 
     def _rounds(self, series: Series, key: str) -> dict[int, Round]:
         with self._said_plainly():

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brpnas.devices.litert import DeviceLost, LiteRTDevice, ModelFailed
+from brpnas.devices.litert import DeviceLostError, LiteRTDevice, ModelError
 from brpnas.devices.store import Series, Store
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.tflite.sources import ModelSource
@@ -232,9 +232,9 @@ class Sweep:
             try:
                 self.device.wait_until_fit(self.say)
                 result = self.device.time(model)
-            except ModelFailed as error:
+            except ModelError as error:
                 return str(error)
-            except DeviceLost as error:
+            except DeviceLostError as error:
                 lost = error
                 self._reconnect(error)
             else:
@@ -243,14 +243,14 @@ class Sweep:
         # It may be the model that brings the device down: the others get their turn.
         return f"the device was lost {_LOSSES} times while it ran this model: {lost}"
 
-    def _reconnect(self, lost: DeviceLost) -> None:
+    def _reconnect(self, lost: DeviceLostError) -> None:
         """Wait for the device to come back."""
         self.say(f"{lost}; trying to reconnect")
         for seconds in _RECONNECT_S:
             time.sleep(seconds)
             try:
                 self.device.reconnect()
-            except DeviceLost as error:
+            except DeviceLostError as error:
                 lost = error
             else:
                 return

@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 from brpnas import __version__
 from brpnas.cli._output import printable
 from brpnas.cli.datasets import datasets
+from brpnas.cli.devices import devices
 from brpnas.cli.evaluate import evaluate
+from brpnas.cli.measure import measure
 from brpnas.cli.predict import predict
 from brpnas.cli.search import search
 from brpnas.cli.train import train
@@ -70,7 +72,9 @@ app.command()(search)
 app.command()(train)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(measure)
 app.add_typer(datasets, name="datasets")
+app.add_typer(devices, name="devices")
 
 
 def main() -> None:

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import time
-from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
 
 from brpnas.cli._output import (
     command_line,
-    cores,
     note,
     number,
     print_json,
     progress_bar,
     show,
 )
+from brpnas.cli._searching import (
+    COST_TABLE,
+    REPORTED,
+    SEARCHED,
+    TABLE,
+    cost_columns,
+    fresh_folder,
+    objective_columns,
+    open_source,
+    summary,
+)
 from brpnas.errors import UserError
 
 __all__ = ["search"]
 
-_TABLE = "digits201"
-_SEARCHED, _REPORTED = "valid_acc_pct", "test_acc_pct"
-_FREE = ("command", "table", "train_on", "test_on", "jobs")
+_FREE = ("command", "table", "latency_table", "train_on", "test_on", "jobs")
 _DETAILS = ("ctx", "out", "resume", "as_json")
 _OF_TRAINING = (
     *("train_on", "test_on", "valid_fraction", "epochs", "channels", "cells_per_stage"),
     *("batch_size", "learning_rate", "crop", "flip", "seeds", "jobs"),
 )
+_OF_TIMING = ("device", "serial", "address", "delegate", "precision", "rounds")
+_TIMING = "Measuring during the search (with --device)"
 _TRAINING = "Training on your own images (with --train-on)"
 
 
@@ -42,21 +52,21 @@ def search(
         typer.Option(
             help="Look metrics up in this table: a .parquet or .csv file, or the name of one that "
             "comes with the package.",
-            show_default=_TABLE,
+            show_default=TABLE,
         ),
     ] = None,
     accuracy: Annotated[
         str | None,
         typer.Option(
             help="Column to maximise, in the unit of its name.",
-            show_default=f"{_SEARCHED} for {_TABLE} and --train-on",
+            show_default=f"{SEARCHED} for {TABLE} and --train-on",
         ),
     ] = None,
     report: Annotated[
         str | None,
         typer.Option(
             help="Column to report for the best network; the search does not see it.",
-            show_default=f"{_REPORTED} for {_TABLE} and --test-on",
+            show_default=f"{REPORTED} for {TABLE} and --test-on",
         ),
     ] = None,
     latency: Annotated[
@@ -66,6 +76,14 @@ def search(
     latency_limit: Annotated[
         list[float] | None,
         typer.Option(help="Limit of the --latency in the same place, in the column's unit."),
+    ] = None,
+    latency_table: Annotated[
+        str | None,
+        typer.Option(
+            help="Read the --latency columns that this table has from it, such as one that "
+            "`brpnas measure` made; a network counts by what of it runs.",
+            show_default=f"{COST_TABLE} for {TABLE}",
+        ),
     ] = None,
     strategy: Annotated[
         str, typer.Option(help="How to choose: brp, random, evolution, local or reinforce.")
@@ -107,6 +125,30 @@ def search(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Time each network on this device: a name from `brpnas devices list`, or a .toml "
+            "file.",
+            rich_help_panel=_TIMING,
+        ),
+    ] = None,
+    serial: Annotated[
+        str | None, typer.Option(help="Serial number of the phone.", rich_help_panel=_TIMING)
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of a phone in the network.", rich_help_panel=_TIMING),
+    ] = None,
+    delegate: Annotated[
+        str, typer.Option(help="What runs it: cpu, gpu or dsp.", rich_help_panel=_TIMING)
+    ] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="fp32, or int8: quantised before.", rich_help_panel=_TIMING)
+    ] = "fp32",
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often its turn comes.", rich_help_panel=_TIMING)
+    ] = 5,
     train_on: Annotated[
         Path | None,
         typer.Option(
@@ -165,54 +207,36 @@ def search(
     """
     import brpnas.search
     from brpnas import sources
-    from brpnas.datasets import open_table
-    from brpnas.evaluate.training import Protocol
-    from brpnas.executors import InProcess, Processes
     from brpnas.report import write_report
     from brpnas.resolver import SPACES, make_strategy, resolve
     from brpnas.run import Run
-    from brpnas.spaces import NetworkShape
 
     if resume and out is None:
         raise UserError("--resume needs --out, the run folder to continue")
     if train_on and table:
         raise UserError("--table and --train-on exclude each other: where is accuracy to be from?")
-    if not train_on:
-        for name in _OF_TRAINING:
-            # By name: typer has its own copy of the enumeration of sources.
-            given = ctx.get_parameter_source(name)
-            if given is not None and given.name == "COMMANDLINE":
-                raise UserError(f"--{name.replace('_', '-')} goes with --train-on")
-    accuracy, report = _columns(table, train_on, test_on, accuracy, report)
-    limits = sources.pair_limits(latency or [], latency_limit or [])
+    unused = [
+        *(() if train_on else ((name, "--train-on") for name in _OF_TRAINING)),
+        *(() if device else ((name, "--device") for name in _OF_TIMING)),
+    ]
+    for name, owner in unused:
+        # By name: typer has its own copy of the enumeration of sources.
+        given = ctx.get_parameter_source(name)
+        if given is not None and given.name == "COMMANDLINE":
+            raise UserError(f"--{name.replace('_', '-')} goes with {owner}")
+    default = not train_on and table in (None, TABLE)
+    accuracy, report = objective_columns(table, train_on, test_on, accuracy, report)
+    latency, latency_table = cost_columns(default, latency, latency_limit, latency_table, device)
+    limits = sources.pair_limits(latency, latency_limit or [])
     limited = [limit.metric for limit in limits]
-    named = list(dict.fromkeys([accuracy, *([report] if report else []), *limited]))
+    wanted = list(dict.fromkeys([accuracy, *([report] if report else [])]))
+    named = list(dict.fromkeys([*wanted, *limited]))
     networks = resolve("space", space, SPACES)()
-    folder = out or _fresh_folder()
+    folder = out or fresh_folder()
     with contextlib.ExitStack() as stack:
-        if train_on:
-            jobs = jobs or cores()
-            source = sources.training_source(
-                networks,
-                NetworkShape(channels=channels, cells_per_stage=cells_per_stage),
-                Protocol(
-                    epochs=epochs,
-                    batch=batch_size,
-                    learning_rate=learning_rate,
-                    crop=crop,
-                    flip=flip,
-                    seeds=seeds,
-                ),
-                sources.ImageFiles(train_on, test_on, valid_fraction),
-                seed,
-                folder / "networks",
-                stack.enter_context(InProcess() if jobs == 1 else Processes(jobs)),
-            )
-            for name in named:
-                resolve("metric", name, dict.fromkeys(source.evaluator.metrics))
-        else:
-            source = sources.table_source(open_table(table or _TABLE), networks, named, limits)
-        where = table or train_on or _TABLE
+        asked = SimpleNamespace(**{**ctx.params, "latency_table": latency_table})
+        source = open_source(asked, networks, wanted, limits, folder, stack)
+        where = table or train_on or TABLE
         if budget > len(source.pool):
             raise UserError(
                 f"--budget {budget} is too large: {where} offers {len(source.pool)} networks"
@@ -227,7 +251,7 @@ def search(
         chooser = make_strategy(
             strategy, problem, seed, schedule, predictor, at_once, limit_quantile
         )
-        left_out = (*_DETAILS, *(() if train_on else _OF_TRAINING))
+        left_out = (*_DETAILS, *(name for name, _ in unused))
         arguments: dict[str, Any] = {
             name: value for name, value in ctx.params.items() if name not in left_out
         }
@@ -237,6 +261,8 @@ def search(
             "accuracy": accuracy,
             "report": report,
             "table": None if train_on else str(where),
+            "latency": latency or None,
+            "latency_table": latency_table,
             "pool": len(source.pool),
             "command": command_line(ctx, leave_out=left_out),
         }
@@ -276,40 +302,5 @@ def search(
         print_json({**shown, "run": str(folder)})
         return
     title = f"Best of {number(result['evaluations'])} networks, in {number(result['wall_s'])} s"
-    show(title, ("measure", "value"), _summary(result))
+    show(title, ("measure", "value"), summary(result))
     note(f"report: {page}")
-
-
-def _columns(
-    table: str | None,
-    train_on: Path | None,
-    test_on: Path | None,
-    accuracy: str | None,
-    report: str | None,
-) -> tuple[str, str | None]:
-    """Fill in the columns to search and to report, where they are known."""
-    default = not train_on and table in (None, _TABLE)
-    if accuracy is None and not (default or train_on):
-        raise UserError(f"--accuracy is needed: which column of {table} is to be maximised?")
-    if report is None and (default or test_on):
-        report = _REPORTED
-    return accuracy or _SEARCHED, report
-
-
-def _fresh_folder() -> Path:
-    stem = f"search-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    names = [stem, *(f"{stem}-{more}" for more in range(2, 100))]
-    return next(path for path in (Path("runs") / name for name in names) if not path.exists())
-
-
-def _summary(result: dict[str, Any]) -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = []
-    for name, value in result["best"].items():
-        rows.append((name, value))
-        if name in result["ranks"]:
-            rank, of = result["ranks"][name]
-            rows.append((f"rank by {name}", f"{rank:,} of {of:,}"))
-    rows.append(("found as number", result["step"] + 1))
-    if result["failed"]:
-        rows.append(("without a value", result["failed"]))
-    return rows

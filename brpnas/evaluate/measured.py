@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
-from brpnas.devices.sweep import Sweep
+from brpnas.devices.litert import LiteRTDevice
+from brpnas.devices.store import ModelRecord, Store
+from brpnas.devices.sweep import Sweep, describe_series
 from brpnas.devices.tflite.sources import ModelSource
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
+from brpnas.executors import Executor
 from brpnas.spaces import Architecture
 
 __all__ = ["LATENCIES", "MeasuringEvaluator"]
@@ -22,15 +26,27 @@ class MeasuringEvaluator(Evaluator[A]):
     """Converts each network that is asked for and times it, all of one request in turns.
 
     Args:
-        sweep: the device, and the store that keeps what was measured: a network is not timed
-            again after a kill.
+        device: connected.
+        folder: keeps the store of what was measured: a network is not timed again after a kill.
+        executor: converts the networks.
         source: makes the model of a network.
+        say: called with lines for people, such as what is waited for.
     """
 
-    def __init__(self, sweep: Sweep, source: Callable[[A], ModelSource]) -> None:
+    def __init__(
+        self,
+        device: LiteRTDevice,
+        folder: Path,
+        executor: Executor,
+        source: Callable[[A], ModelSource],
+        say: Callable[[str], None],
+    ) -> None:
         self.metrics = LATENCIES
-        self._sweep = sweep
+        self._device = device
+        self._folder = folder
+        self._executor = executor
         self._source = source
+        self._say = say
 
     def evaluate(self, archs: Sequence[A]) -> Iterator[Evaluation]:
         """Yield the latencies of each network, in order; a failed measurement gives NaN.
@@ -39,14 +55,17 @@ class MeasuringEvaluator(Evaluator[A]):
             UserError: the device is lost for good, or not fit to be measured on.
         """
         sources = [self._source(arch) for arch in archs]
-        self._sweep.run(sources)
-        device = self._sweep.device
-        for source in sources:
-            record = self._sweep.store.record(self._sweep.series, source.key)
-            if record is None or record.error is not None:
-                missing = dict.fromkeys(self.metrics, float("nan"))
-                yield Evaluation(missing, record.error if record else "was not measured")
-                continue
-            rounds = [record.rounds[number] for number in sorted(record.rounds)]
-            columns = device.summarise(rounds[: device.plan.rounds])
-            yield Evaluation({name: columns[name] for name in self.metrics})
+        with Store(self._folder / "measurements.sqlite") as store:
+            series = store.series(describe_series(self._device))
+            models = self._folder / "models"
+            Sweep(self._device, store, series, self._executor, models, self._say).run(sources)
+            records = [store.record(series, source.key) for source in sources]
+        yield from map(self._evaluation, records)
+
+    def _evaluation(self, record: ModelRecord | None) -> Evaluation:
+        if record is None or record.error is not None:
+            missing = dict.fromkeys(self.metrics, float("nan"))
+            return Evaluation(missing, record.error if record else "was not measured")
+        rounds = [record.rounds[number] for number in sorted(record.rounds)]
+        columns = self._device.summarise(rounds[: self._device.plan.rounds])
+        return Evaluation({name: columns[name] for name in self.metrics})

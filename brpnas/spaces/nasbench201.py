@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError, unknown_name
-from brpnas.spaces._cell_function import EDGES, OPERATIONS, CellFunction, cell_function, surviving
+from brpnas.spaces._cell_function import (
+    EDGES,
+    OPERATIONS,
+    CellFunction,
+    cell_function,
+    deployed_form,
+    surviving,
+)
 from brpnas.spaces._cell_network import CellNetwork
 from brpnas.spaces.space import CategoricalSpace, Graph, GraphSchema, NetworkShape
 
@@ -91,7 +98,16 @@ class NASBench201(CategoricalSpace[Cell]):
         Batch-norms have given statistics here; while each normalises by its own batch, a
         convolution of 2x would also equal one of x, but for their epsilon.
         """
-        return _representatives()[cell_function(arch.operations)]
+        return _representatives(cell_function)[cell_function(arch.operations)]
+
+    def deployed(self, arch: Cell) -> Cell:
+        """Return the cheapest cell that a runtime runs alike, first by text among equals.
+
+        There are 5,260 such cells. Dead operations are gone, skip connections and the order of
+        additions make no difference, average pools of the same tensor run once. Unlike in
+        ``canonical``, pool(a) + pool(b) is more work than pool(a + b).
+        """
+        return _representatives(deployed_form)[deployed_form(arch.operations)]
 
     def graph(self, arch: Cell) -> Graph:
         """Draw the cell as written, with its surviving operations marked as live."""
@@ -147,12 +163,14 @@ def _node_numbers() -> NDArray[np.float32]:
 
 
 @functools.cache
-def _representatives() -> dict[CellFunction, Cell]:
-    """The canonical cell of each function."""
+def _representatives(
+    describe: Callable[[Sequence[str]], CellFunction],
+) -> dict[CellFunction, Cell]:
+    """The cell that stands for each description."""
     chosen: dict[CellFunction, Cell] = {}
-    # Cheapest first, so the first cell that computes a function stands for it.
+    # Cheapest first, so the first cell of a description stands for it.
     for cell in sorted(NASBench201(), key=_cost):
-        chosen.setdefault(cell_function(cell.operations), cell)
+        chosen.setdefault(describe(cell.operations), cell)
     return chosen
 
 

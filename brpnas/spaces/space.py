@@ -130,6 +130,15 @@ class Space(ABC, Generic[A]):
         """Return the one representative of all architectures that compute the same function."""
         return arch
 
+    def deployed(self, arch: A) -> A:
+        """Return the one representative of all architectures that a runtime runs alike.
+
+        These are the same network once what is dead is pruned and repeated work is shared: a
+        device needs to measure one of them. They compute the same function, but not all that
+        compute the same function run alike. A canonical architecture represents itself.
+        """
+        return arch
+
     def build(self, arch: A, shape: NetworkShape | None = None) -> nn.Module:
         """Make the torch module, with freshly initialised weights.
 

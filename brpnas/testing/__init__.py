@@ -6,9 +6,10 @@ Needs pytest, which the ``dev`` extra installs.
 import pytest
 
 # Before the import: so that a failing assert shows its values, as in a test file.
-for _module in ("predictors", "spaces", "strategies"):
+for _module in ("devices", "predictors", "spaces", "strategies"):
     pytest.register_assert_rewrite(f"brpnas.testing.{_module}")
 
+from brpnas.testing.devices import LiteRTDeviceContract, NamedSource, ScriptedDevice
 from brpnas.testing.predictors import PredictorContract
 from brpnas.testing.spaces import SpaceContract
 from brpnas.testing.strategies import StrategyContract
@@ -16,7 +17,10 @@ from brpnas.testing.synthetic import LinearPredictor, SyntheticEvaluator, synthe
 
 __all__ = [
     "LinearPredictor",
+    "LiteRTDeviceContract",
+    "NamedSource",
     "PredictorContract",
+    "ScriptedDevice",
     "SpaceContract",
     "StrategyContract",
     "SyntheticEvaluator",

@@ -71,6 +71,15 @@ class SpaceContract:
             assert space.parse(str(canonical)) == canonical
             assert members is None or canonical in members
 
+    def test_deployed_lies_between_written_and_canonical(self, space: Space[Any]) -> None:
+        """What runs alike computes the same; each representative represents itself."""
+        for arch in _draw(space):
+            deployed, canonical = space.deployed(arch), space.canonical(arch)
+            assert space.deployed(deployed) == deployed
+            assert space.canonical(deployed) == canonical
+            assert space.deployed(canonical) == canonical
+            assert space.parse(str(deployed)) == deployed
+
     def test_graph_is_well_formed(self, space: Space[Any]) -> None:
         """Shapes, types and indices fit the schema; data flows in no circle."""
         for arch in _draw(space):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from brpnas.devices.litert import ModelFailed
+from brpnas.devices.litert import ModelError
 from brpnas.devices.spread import SpreadSweep
 from brpnas.devices.store import Store
 from brpnas.devices.sweep import describe_series
@@ -55,7 +55,7 @@ def test_what_is_there_is_not_measured_again(spread: Any, named: Any) -> None:
 
 
 def test_failures_are_kept_with_their_reason(spread: Any, named: Any) -> None:
-    sweep, _ = spread(a=[1.0, ModelFailed("no")])
+    sweep, _ = spread(a=[1.0, ModelError("no")])
     result = sweep.run([named("a"), named("b")])
     assert (result.measured, result.failed) == (1, 1)
     record = sweep.store.record(sweep.series, "key of a")

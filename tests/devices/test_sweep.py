@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from brpnas.devices import sweep as sweep_module
-from brpnas.devices.litert import DeviceLost, ModelFailed
+from brpnas.devices.litert import DeviceLostError, ModelError
 from brpnas.devices.store import ModelRecord, Store
 from brpnas.devices.sweep import Sweep, describe_series, exclusive
 from brpnas.devices.timing import TimingPlan
@@ -103,7 +103,7 @@ def test_a_model_that_cannot_be_made_is_a_failure_with_its_reason(
 
 
 def test_a_model_that_fails_gets_a_second_chance(make: Any, scripted: Any, named: Any) -> None:
-    sweep = make(scripted(PLAN, {"a": [ModelFailed("hiccup")]}))
+    sweep = make(scripted(PLAN, {"a": [ModelError("hiccup")]}))
     result = sweep.run([named("a"), named("b")])
     assert (result.measured, result.failed) == (2, 0)
     assert sorted(_record(sweep, "a").rounds) == [0, 1, 2]
@@ -112,7 +112,7 @@ def test_a_model_that_fails_gets_a_second_chance(make: Any, scripted: Any, named
 def test_a_model_that_fails_twice_is_failed_and_not_tried_further(
     make: Any, scripted: Any, named: Any
 ) -> None:
-    device = scripted(PLAN, {"a": [1.0, ModelFailed("no"), ModelFailed("no again"), 1.0]})
+    device = scripted(PLAN, {"a": [1.0, ModelError("no"), ModelError("no again"), 1.0]})
     sweep = make(device)
     done: list[tuple[int, int]] = []
     result = sweep.run([named("a"), named("b")], lambda *count: done.append(count))
@@ -128,15 +128,15 @@ def test_a_model_that_fails_twice_is_failed_and_not_tried_further(
 
 
 def test_a_lost_device_is_waited_for(make: Any, scripted: Any, named: Any, said: list[str]) -> None:
-    device = scripted(PLAN, {"a": [DeviceLost("cable")]}, lost=[DeviceLost("still gone")])
+    device = scripted(PLAN, {"a": [DeviceLostError("cable")]}, away=[DeviceLostError("still gone")])
     result = make(device).run([named("a"), named("b")])
     assert (result.measured, device.reconnected) == (2, 2)
     assert said == ["cable; trying to reconnect"]
 
 
 def test_a_device_that_stays_away_ends_the_sweep(make: Any, scripted: Any, named: Any) -> None:
-    away = [DeviceLost(f"gone {number}") for number in range(3)]
-    device = scripted(PLAN, {"a": [1.0, DeviceLost("cable")]}, lost=away)
+    away = [DeviceLostError(f"gone {number}") for number in range(3)]
+    device = scripted(PLAN, {"a": [1.0, DeviceLostError("cable")]}, away=away)
     sweep = make(device)
     with pytest.raises(UserError, match=r"gone 2; gave up.*--resume"):
         sweep.run([named("a")])
@@ -146,7 +146,7 @@ def test_a_device_that_stays_away_ends_the_sweep(make: Any, scripted: Any, named
 def test_a_model_that_brings_the_device_down_does_not_stop_the_others(
     make: Any, scripted: Any, named: Any
 ) -> None:
-    device = scripted(PLAN, {"a": [DeviceLost("reboot")] * 9})
+    device = scripted(PLAN, {"a": [DeviceLostError("reboot")] * 9})
     sweep = make(device)
     result = sweep.run([named("a"), named("b")])
     assert (result.measured, result.failed) == (1, 1)

@@ -6,7 +6,7 @@ import pytest
 
 from brpnas.datasets import Table
 from brpnas.errors import UserError
-from brpnas.evaluate.lookup import TableEvaluator
+from brpnas.evaluate.lookup import DeployedTableEvaluator, TableEvaluator
 from brpnas.spaces import Cell, NASBench201
 
 CELLS = NASBench201().sample(4, np.random.default_rng(0))
@@ -45,3 +45,30 @@ def test_unknown_column_and_unknown_network() -> None:
     evaluator: TableEvaluator[Cell] = TableEvaluator(TABLE, ["latency_ms"])
     with pytest.raises(UserError, match=r"made\.csv"):
         list(evaluator.evaluate([CELLS[3]]))
+
+
+POOLS = "|avg_pool_3x3~0|+|{}|+|none~0|{}|nor_conv_1x1~2|"
+ONCE = POOLS.format("none~0|skip_connect~1", "nor_conv_1x1~1")
+TWICE = POOLS.format("avg_pool_3x3~0|none~1", "nor_conv_1x1~1")
+OTHER = POOLS.format("none~0|skip_connect~1", "nor_conv_3x3~1")
+
+
+@pytest.mark.parametrize(("written", "asked"), [(ONCE, TWICE), (TWICE, ONCE)])
+def test_cost_is_found_by_what_of_a_network_runs(written: str, asked: str) -> None:
+    space = NASBench201()
+    table = Table(pd.DataFrame({"arch": [OTHER, written], "latency_ms": [1.5, 2.5]}))
+    evaluator = DeployedTableEvaluator(table, ["latency_ms"], space)
+    known = [space.parse(text) for text in (asked, written, OTHER)]
+    found = [evaluation.metrics["latency_ms"] for evaluation in evaluator.evaluate(known)]
+    assert found == [2.5, 2.5, 1.5]
+    (unknown,) = evaluator.evaluate([Cell(("none",) * 6)])
+    assert np.isnan(unknown.metrics["latency_ms"])
+    assert unknown.error is None
+
+
+def test_own_text_comes_before_a_network_that_runs_alike() -> None:
+    space = NASBench201()
+    table = Table(pd.DataFrame({"arch": [ONCE, TWICE], "latency_ms": [1.5, np.nan]}))
+    evaluator = DeployedTableEvaluator(table, ["latency_ms"], space)
+    (own,) = evaluator.evaluate([space.parse(TWICE)])
+    assert np.isnan(own.metrics["latency_ms"])

@@ -2,12 +2,16 @@
 
 Every cell is evaluated on random maps. The values that it reaches over all ways of giving
 distinct weights to its convolutions identify its function; canonical forms have to be equal
-exactly where these sets are.
+exactly where these sets are. With a pool that is not linear, the same proof holds for the 5,260
+networks that a runtime tells apart: then a pool of a sum is no sum of pools, but pools of equal
+values are equal.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from brpnas.spaces import NASBench201
+from brpnas.spaces import Cell, NASBench201
 
 SPACE = NASBench201()
 CELLS = np.array(list(itertools.product(range(5), repeat=6)))  # (15625, 6), as SPACE iterates
@@ -40,7 +44,8 @@ def _map_of_kernel(kernel: Floats) -> Floats:
 class _Numbers:
     """Random input, weight sets and projection; evaluates many cells at once."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, linear_pool: bool = True) -> None:
+        self.linear_pool = linear_pool
         rng = np.random.default_rng(seed)
         window = _map_of_kernel(np.ones((3, 3)))
         # Each output is the mean over those pixels of its window that are in the image.
@@ -76,7 +81,8 @@ class _Numbers:
             operations, values = cells[:, place], nodes[source]
             skips, pools = operations == SKIP, operations == POOL
             nodes[target, skips] += values[skips]
-            nodes[target, pools] += values[pools] @ self.pool
+            pooled = values[pools] @ self.pool
+            nodes[target, pools] += pooled if self.linear_pool else np.sin(pooled)
             for kind, chosen in itertools.product((CONV1, CONV3), range(SETS)):
                 rows = (operations == kind) & (sets[:, place] == chosen)
                 rows &= values.any(axis=1)  # fed by nothing, it gives nothing
@@ -111,11 +117,20 @@ class _Numbers:
         return np.unique(smallest, axis=0, return_inverse=True)[1].ravel()
 
 
+def _labels(representative: Callable[[Cell], Cell]) -> Ints:
+    """A number for each cell's class."""
+    texts = [str(representative(cell)) for cell in SPACE]
+    return np.unique(texts, return_inverse=True)[1]
+
+
 @pytest.fixture(scope="module")
 def canonical() -> Ints:
-    """A number for each cell's canonical form."""
-    texts = [str(SPACE.canonical(cell)) for cell in SPACE]
-    return np.unique(texts, return_inverse=True)[1]
+    return _labels(SPACE.canonical)
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Ints:
+    return _labels(SPACE.deployed)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +151,52 @@ def test_canonical_forms_are_equal_exactly_where_the_functions_are(
     assert _refinements(canonical, computed) == (5044, 5044, 5044)
 
 
+def test_deployed_forms_are_equal_exactly_where_unlinear_pools_leave_equal_functions(
+    deployed: Ints, canonical: Ints
+) -> None:
+    computed = _Numbers(seed=0, linear_pool=False).signatures(CELLS)
+    assert _refinements(deployed, computed) == (5260, 5260, 5260)
+    assert _refinements(deployed, canonical) == (5260, 5044, 5260)  # a refinement
+
+
+def _executed(operations: tuple[str, ...]) -> Counter[str]:
+    """What a runtime runs, by writing every tensor out down to the input and running it once."""
+    live = SPACE.graph(Cell(operations)).live[1:-1]
+    tensors = ["x", "", "", ""]
+    run = set()
+    additions = 0
+    for target in (1, 2, 3):
+        arriving = []
+        for place, (source, end) in enumerate(PAIRS):
+            if end != target or not live[place]:
+                continue
+            kind, read = operations[place], tensors[source]
+            if kind == "skip_connect":
+                arriving.append(read)
+            else:
+                weights = "" if kind == "avg_pool_3x3" else place
+                arriving.append(f"{kind}{weights}({read})")
+                run.add(arriving[-1])
+        additions += max(0, len(arriving) - 1)
+        tensors[target] = "+".join(sorted(arriving))
+    kinds = ("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+    return Counter(add=additions) + Counter(
+        kind for made in run for kind in kinds if made.startswith(kind)
+    )
+
+
+def test_writings_of_a_deployed_class_run_the_same_operations() -> None:
+    for cell in SPACE:
+        assert _executed(cell.operations) == _executed(SPACE.deployed(cell).operations), str(cell)
+
+
+def test_a_canonical_cell_is_deployed_as_it_is() -> None:
+    for cell in SPACE:
+        canonical = SPACE.canonical(cell)
+        assert SPACE.deployed(canonical) == canonical
+        assert SPACE.canonical(SPACE.deployed(cell)) == canonical
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_other_weights_and_images_give_the_same_classes(canonical: Ints, seed: int) -> None:
@@ -151,15 +212,19 @@ def test_the_proof_notices_a_wrong_class(canonical: Ints, computed: Ints) -> Non
     assert _refinements(split, computed) == (5045, 5044, 5045)
 
 
-def test_canonical_form_is_the_cheapest_and_has_nothing_dead(canonical: Ints) -> None:
+@pytest.mark.parametrize("name", ["canonical", "deployed"])
+def test_representative_is_the_cheapest_and_has_nothing_dead(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    classes: Ints = request.getfixturevalue(name)
     cost = [tuple((cell == kind).sum() for kind in (CONV3, CONV1, POOL, SKIP)) for cell in CELLS]
     cheapest: dict[int, tuple[int, ...]] = {}
-    for label, price in zip(canonical.tolist(), cost, strict=True):
+    for label, price in zip(classes.tolist(), cost, strict=True):
         cheapest[label] = min(price, cheapest.get(label, price))
     index = {str(cell): row for row, cell in enumerate(SPACE)}
-    for cell in {SPACE.canonical(cell) for cell in SPACE}:
+    for cell in {getattr(SPACE, name)(cell) for cell in SPACE}:
         row = index[str(cell)]
-        assert cost[row] == cheapest[int(canonical[row])]
+        assert cost[row] == cheapest[int(classes[row])]
         written = [operation != "none" for operation in cell.operations]
         assert SPACE.graph(cell).live[1:-1].tolist() == written
 

@@ -112,6 +112,10 @@ def test_there_are_5044_canonical_cells() -> None:
     assert len({SPACE.canonical(cell) for cell in SPACE}) == 5044
 
 
+def test_there_are_5260_deployed_cells() -> None:
+    assert len({SPACE.deployed(cell) for cell in SPACE}) == 5260
+
+
 def _cell(operations: str) -> Cell:
     short = dict(zip(("-", "skip", "1", "3", "pool"), OPERATIONS, strict=True))
     return Cell(tuple(short[operation] for operation in operations.split()))
@@ -140,6 +144,28 @@ def _cell(operations: str) -> Cell:
 )  # fmt: skip
 def test_equivalences_by_hand(cells: tuple[Cell, Cell], equal: bool) -> None:
     one, other = map(SPACE.canonical, cells)
+    assert (one == other) is equal
+
+
+@pytest.mark.parametrize(
+    ("cells", "equal"),
+    [
+        # nothing from input to output: whatever else is written is dead
+        ((_cell("3 - 1 - - -"), _cell("- - - - - -")), True),
+        # one pool of one tensor, written twice
+        ((_cell("pool pool - - skip skip"), _cell("pool - - skip skip -")), False),  # p + p, p + x
+        ((_cell("pool pool - - 1 3"), _cell("pool - - - 1 -")), False),
+        ((_cell("pool pool - - 1 1"), _cell("pool - skip - 1 1")), True),
+        # but two pools of two tensors are not one pool of the sum
+        ((_cell("3 skip skip - - pool"), _cell("3 - - pool pool -")), False),
+        # x + x stays an addition
+        ((_cell("skip - - skip skip -"), _cell("- - - skip - -")), False),
+        # (a + b) + c = a + (b + c)
+        ((_cell("3 1 - skip skip skip"), _cell("3 1 skip skip - skip")), True),
+    ],
+)  # fmt: skip
+def test_deployed_alike_by_hand(cells: tuple[Cell, Cell], equal: bool) -> None:
+    one, other = map(SPACE.deployed, cells)
     assert (one == other) is equal
 
 

@@ -85,6 +85,10 @@ def test_decision_without_alternative_is_never_the_one_that_changes() -> None:
     assert all(_Colours().mutate("aaaaa", rng) != "aaaaa" for _ in range(100))
 
 
+def test_architectures_are_their_own_representatives_unless_the_space_says_otherwise() -> None:
+    assert _Colours().canonical("babaa") == _Colours().deployed("babaa") == "babaa"
+
+
 def test_space_that_builds_no_networks_says_so() -> None:
     with pytest.raises(UserError, match="'colours' does not build networks"):
         _Colours().build("aaaaa")

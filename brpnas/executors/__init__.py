@@ -1,0 +1,8 @@
+"""Where independent evaluations run: in this process, in several, or on a Ray cluster."""
+
+from brpnas.executors.executor import Executor, Outcome
+from brpnas.executors.in_process import InProcess
+from brpnas.executors.processes import Processes
+from brpnas.executors.ray import RayCluster
+
+__all__ = ["Executor", "InProcess", "Outcome", "Processes", "RayCluster"]

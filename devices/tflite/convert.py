@@ -1,0 +1,135 @@
+"""From torch to TFLite: by the project's own writer, or by litert-torch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from brpnas.devices.tflite.graph import UnsupportedError
+from brpnas.devices.tflite.model import TFLiteModel
+from brpnas.devices.tflite.quiet import quiet
+from brpnas.devices.tflite.tracing import evaluating
+from brpnas.devices.tflite.writer import write
+from brpnas.errors import UserError, unknown_name
+
+__all__ = ["CONVERTERS", "convert", "convert_exported"]
+
+CONVERTERS = ("auto", "brpnas", "litert-torch")
+"""``auto`` is the project's own writer, and litert-torch for layers that it does not know."""
+
+
+def convert(
+    module: nn.Module, example_input: Tensor, name: str, converter: str = "auto"
+) -> TFLiteModel:
+    """Convert a torch module in evaluation mode; the module is left as it was.
+
+    Input and output keep the shapes that they have in torch: images are (batch, channels, height,
+    width). The own writer takes milliseconds and knows convolutional networks; litert-torch takes
+    seconds and knows nearly all. The maker of the model tells which of them it was.
+
+    Args:
+        module: maps one tensor to one tensor.
+        example_input: float32; gives the shape.
+        name: of the model, for tables and errors.
+        converter: one of CONVERTERS.
+
+    Raises:
+        UserError: the module cannot be converted, and by what it could be.
+    """
+    if converter not in CONVERTERS:
+        raise unknown_name("converter", converter, CONVERTERS)
+    if converter != "litert-torch":
+        try:
+            return write(module, example_input, name)
+        except UnsupportedError as error:
+            if converter == "brpnas":
+                raise UnsupportedError(f"{error} (converter 'litert-torch' may know it)") from error
+            unknown = f" ({error})"
+    else:
+        unknown = ""
+    with evaluating(module):
+        return _by_litert_torch(module, (example_input,), name, unknown)
+
+
+def convert_exported(path: Path) -> TFLiteModel:
+    """Convert an exported torch program (``.pt2``) with litert-torch.
+
+    Nothing in the file is run: pickled objects other than tensors are refused, and so are
+    symbolic shapes, which torch would evaluate as Python expressions.
+
+    Raises:
+        UserError: the file is missing or no exported program, it has dynamic shapes, it does not
+            name example inputs, or it cannot be converted.
+    """
+    _refuse_symbols(path)
+    forced = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with quiet():
+                program = torch.export.load(path)
+    except Exception as error:
+        raise UserError(f"{path}: no exported torch program: {_line(error)}") from error
+    finally:
+        if forced is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = forced
+    inputs, named = program.example_inputs or ((), {})
+    if not inputs or named:
+        raise UserError(
+            f"{path}: needs example inputs, all of them positional; export it with them"
+        )
+    return _by_litert_torch(program.module(), inputs, path.name, "")
+
+
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch.export.load would fall back to a full unpickling
+
+
+def _refuse_symbols(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            texts = [archive.read(name) for name in archive.namelist() if name.endswith(".json")]
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}") from error
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: no exported torch program: {_line(error)}") from error
+    except Exception as error:  # zlib's error, which has no public base
+        raise UserError(f"{path}: damaged: {_line(error)}") from error
+    if any(b'"as_expr"' in text or b'"expr_str"' in text for text in texts):
+        raise UserError(f"{path}: has dynamic shapes; export it without dynamic_shapes")
+
+
+def _by_litert_torch(
+    module: nn.Module, inputs: tuple[Any, ...], name: str, unknown: str
+) -> TFLiteModel:
+    try:
+        with quiet():
+            converter = importlib.import_module("litert_torch")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"model '{name}' needs litert-torch{unknown}: pip install 'brpnas[convert]'"
+        ) from error
+    try:
+        with quiet():
+            content = bytes(converter.convert(module, inputs).model_content())
+    except Exception as error:
+        raise UserError(
+            f"model '{name}': litert-torch cannot convert it: {_line(error)}{unknown}"
+        ) from error
+    return TFLiteModel(name, content, f"litert-torch {importlib.metadata.version('litert-torch')}")
+
+
+def _line(error: BaseException) -> str:
+    """Return the head of an error's message as one line; some go on for pages."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]} ..."

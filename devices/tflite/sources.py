@@ -1,0 +1,282 @@
+"""Recipes for models: small values that travel to a worker process and make the model there."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+import brpnas
+from brpnas.devices.tflite.convert import CONVERTERS, convert, convert_exported
+from brpnas.devices.tflite.inspect import check
+from brpnas.devices.tflite.model import TFLiteModel
+from brpnas.devices.tflite.quantise import quantise
+from brpnas.errors import UserError, unknown_name
+from brpnas.spaces import NetworkShape, Space
+
+__all__ = [
+    "PRECISIONS",
+    "ExportedModel",
+    "FileModel",
+    "FunctionModel",
+    "ModelSource",
+    "SpaceModel",
+]
+
+PRECISIONS = ("fp32", "int8")
+
+
+class ModelSource(Protocol):
+    """Makes a model when it is called; picklable."""
+
+    @property
+    def name(self) -> str:
+        """What tables and errors call the model."""
+
+    @property
+    def key(self) -> str:
+        """Hash of all that the model depends on, in hexadecimal; found without converting."""
+
+    def __call__(self) -> TFLiteModel:
+        """Make the model.
+
+        Raises:
+            UserError: it cannot be made; says why.
+        """
+
+
+@dataclass(frozen=True)
+class SpaceModel:
+    """A network of a space, with weights that are the same every time.
+
+    The weights are drawn as at the start of training, and batch-norms have random statistics: a
+    fresh one would add nothing, which no trained network does, and sums of many layers would fade
+    into numbers so small that arithmetic on them is slow. Weights do not matter for latency
+    otherwise.
+
+    Attributes:
+        space: knows how to build the network.
+        arch: the architecture's text.
+        shape: widths, depths and image size.
+        precision: one of PRECISIONS.
+        converter: one of brpnas.devices.tflite.CONVERTERS.
+
+    Raises:
+        UserError: an unknown precision or converter.
+    """
+
+    space: Space[Any]
+    arch: str
+    shape: NetworkShape = NetworkShape()  # noqa: RUF009 - frozen
+    precision: str = "fp32"
+    converter: str = "auto"
+
+    def __post_init__(self) -> None:
+        _require("precision", self.precision, PRECISIONS)
+        _require("converter", self.converter, CONVERTERS)
+
+    @property
+    def name(self) -> str:
+        """The architecture's text."""
+        return self.arch
+
+    @property
+    def key(self) -> str:
+        """Hash of architecture, shape, precision, converter and this program's version."""
+        return _digest(self.space.name, self.arch, vars(self.shape), self.precision, self.converter)
+
+    def __call__(self) -> TFLiteModel:
+        """Build and convert the network."""
+        shape = self.shape
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = self.space.build(self.space.parse(self.arch), shape)
+            _as_if_trained(module)
+        channels = shape.input_channels * shape.replicas
+        example = torch.zeros(1, channels, shape.input_size, shape.input_size)
+        return _at(self.precision, convert(module, example, self.name, self.converter))
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """A ``.tflite`` file, measured as it is or quantised before.
+
+    Attributes:
+        path: of the file.
+        precision: ``int8`` quantises a float32 file.
+    """
+
+    path: Path
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        _require("precision", self.precision, PRECISIONS)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @property
+    def key(self) -> str:
+        """Hash of the file's content; for int8, of this program's version too."""
+        content = hashlib.sha256(_read(self.path)).hexdigest()
+        return content if self.precision == "fp32" else _digest("file", content, self.precision)
+
+    def __call__(self) -> TFLiteModel:
+        """Read and check the file."""
+        content = _read(self.path)
+        check(content, str(self.path))
+        return _at(self.precision, TFLiteModel(self.name, content, "file"))
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported torch program.
+
+    Attributes:
+        path: of the ``.pt2`` file.
+        precision: one of PRECISIONS.
+    """
+
+    path: Path
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        _require("precision", self.precision, PRECISIONS)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @property
+    def key(self) -> str:
+        """Hash of the file's content, the precision and this program's version."""
+        return _digest("pt2", hashlib.sha256(_read(self.path)).hexdigest(), self.precision)
+
+    def __call__(self) -> TFLiteModel:
+        """Load and convert the program."""
+        return _at(self.precision, convert_exported(self.path))
+
+
+@dataclass(frozen=True)
+class FunctionModel:
+    """What a Python function of the user's returns: a torch module and an example input.
+
+    Attributes:
+        target: ``package.module:function``; found from the current folder too.
+        precision: one of PRECISIONS.
+        converter: one of brpnas.devices.tflite.CONVERTERS.
+
+    Raises:
+        UserError: the target is malformed, or the precision or converter is unknown.
+    """
+
+    target: str
+    precision: str = "fp32"
+    converter: str = "auto"
+
+    def __post_init__(self) -> None:
+        _require("precision", self.precision, PRECISIONS)
+        _require("converter", self.converter, CONVERTERS)
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.target):
+            raise UserError(f"model '{self.target}' is not of the form package.module:function")
+
+    @property
+    def name(self) -> str:
+        """The target as it is written."""
+        return self.target
+
+    @property
+    def key(self) -> str:
+        """Hash of what the function returned, as text and weights; it has to be seeded for that."""
+        module, example = self._call()
+        weights = hashlib.sha256(repr(module).encode())
+        for name, value in module.state_dict().items():
+            weights.update(name.encode())
+            if isinstance(value, Tensor):
+                weights.update(value.detach().cpu().contiguous().numpy().tobytes())
+        shape = list(example.shape)
+        return _digest(self.target, weights.hexdigest(), shape, self.precision, self.converter)
+
+    def __call__(self) -> TFLiteModel:
+        """Call the function and convert what it returns."""
+        module, example = self._call()
+        return _at(self.precision, convert(module, example, self.name, self.converter))
+
+    def _call(self) -> tuple[nn.Module, Tensor]:
+        return _called(self.target)
+
+
+@functools.lru_cache(maxsize=1)  # the key and the model need the same call
+def _called(target: str) -> tuple[nn.Module, Tensor]:
+    place, _, attribute = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(place), attribute)
+    except Exception as error:  # whatever the user's module may raise
+        raise UserError(f"model '{target}': {_line(error)}") from error
+    try:
+        result = function()
+    except Exception as error:
+        raise UserError(f"model '{target}': the function failed: {_line(error)}") from error
+    if isinstance(result, tuple) and len(result) == 2:
+        module, example = result
+        if isinstance(example, tuple | list) and len(example) == 1:
+            example = example[0]
+        if isinstance(module, nn.Module) and isinstance(example, Tensor):
+            return module, example
+    raise UserError(
+        f"model '{target}': the function returned a {type(result).__name__}, not a pair "
+        "(torch module, example input tensor)"
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _as_if_trained(module: nn.Module) -> None:
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    counts = [norm.num_features for norm in norms]
+    smallest = torch.tensor([0.5, -0.5, -0.5, 0.5]).unsqueeze(1)  # scale, shift, mean, variance
+    values = torch.split_with_sizes(torch.rand(4, sum(counts)) + smallest, counts, 1)
+    with torch.no_grad():
+        for norm, value in zip(norms, values, strict=True):
+            state = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            for place, numbers in zip(state, value.unbind(), strict=True):
+                if place is not None:
+                    place.copy_(numbers)
+
+
+def _at(precision: str, model: TFLiteModel) -> TFLiteModel:
+    return quantise(model) if precision == "int8" else model
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _digest(*parts: Any) -> str:  # noqa: ANN401 - what JSON can hold
+    text = json.dumps([brpnas.__version__, *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _require(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise unknown_name(what, value, choices)

@@ -1,0 +1,129 @@
+"""``brpnas search --latency-table``: costs from a table of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brpnas.datasets import Card, Table, embedded_names, open_table, write_table
+from brpnas.spaces import NASBench201
+
+SPACE = NASBench201()
+ASKED = ("--strategy", "random", "--budget", 40, "--out", "run")
+ACCURACY = ("search", "--table", "t.parquet", "--accuracy", "accuracy_pct")
+LIMIT = ("--latency", "latency_ms", "--latency-limit", 5, "--latency-table", "costs.parquet")
+
+
+@pytest.fixture
+def costs(frame: pd.DataFrame, write: Callable[..., Path]) -> pd.Series[float]:
+    """Writes the tables: accuracy of unusual writings with a wrong latency; costs of deployed ones.
+
+    Returns the cost of each network of the first table.
+    """
+    deployed = frame["arch"].tolist()
+    pairs = [(str(SPACE.deployed(cell)), str(cell)) for cell in SPACE]
+    others = {text: writing for text, writing in pairs if text != writing}
+    written = [others.get(text, text) for text in deployed]
+    assert sum(map(str.__ne__, written, deployed)) > 10
+    known = frame["latency_ms"].where(frame.index >= 3)  # three networks have no row
+    write(pd.DataFrame({"arch": deployed, "latency_ms": known}).dropna(), "costs.parquet")
+    write(frame.assign(arch=written, latency_ms=1000.0))
+    return pd.Series(known.to_numpy(), written)
+
+
+def test_costs_come_from_their_table(brpnas: Any, costs: pd.Series[float]) -> None:
+    params = ("--latency", "params", "--latency-limit", 100)  # only the first table has it
+    done = brpnas(*ACCURACY, *LIMIT, *params, *ASKED)
+    assert "lack a value of accuracy_pct or latency_ms or params" in done.stderr
+    rows = pd.read_parquet("run/trace.parquet")
+    assert set(rows) >= {"accuracy_pct", "latency_ms", "params"}
+    assert rows["latency_ms"].to_numpy() == pytest.approx(costs[rows["arch"]], nan_ok=True)
+    record = json.loads(Path("run/run.json").read_text())
+    best = rows[rows.latency_ms <= 5].nlargest(1, "accuracy_pct").iloc[0]
+    assert record["result"]["best"]["arch"] == best["arch"]
+    assert "--latency-table costs.parquet" in record["arguments"]["command"]
+
+
+@pytest.mark.usefixtures("costs")
+def test_latency_is_the_column_that_a_limit_alone_means(brpnas: Any) -> None:
+    limit = ("--latency-limit", 5, "--latency-table", "costs.parquet")
+    assert brpnas.json(*ACCURACY, *limit, *ASKED)["best"]["latency_ms"] <= 5
+
+
+@pytest.mark.usefixtures("costs")
+def test_resume_needs_the_same_costs(brpnas: Any) -> None:
+    first = brpnas.json(*ACCURACY, *LIMIT, *ASKED)
+    moved = Path("costs.parquet").rename("moved.parquet")
+    limit = (*LIMIT[:-1], moved)
+    assert brpnas.json(*ACCURACY, *limit, *ASKED, "--resume") == first
+    frame = open_table(moved).frame
+    write_table(Table(frame.assign(latency_ms=frame["latency_ms"] + 1), Card()), moved)
+    said = brpnas(*ACCURACY, *limit, *ASKED, "--resume", code=2).stderr
+    assert "latency_table_sha256 was" in said
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (LIMIT[:2], "each metric needs its limit"),
+        (LIMIT[4:], "--latency-table needs --latency"),
+        ((*LIMIT[:5], "no.parquet"), "no.parquet: no such file"),
+        ((*LIMIT[:3], 0.01, *LIMIT[4:]), "costs.parquet: no network has latency_ms of at most 0.0"),
+        (("--latency", "latency", *LIMIT[2:]), "unknown column of costs.parquet and t.parquet"),
+        ((*LIMIT, "--accuracy", "latency_ms"), "metric 'latency_ms' comes from two sources"),
+    ],
+)
+@pytest.mark.usefixtures("costs")
+def test_bad_input(brpnas: Any, limit: tuple[object, ...], message: str) -> None:
+    assert message in brpnas.error(*ACCURACY, *ASKED[:4], *limit)
+
+
+@pytest.mark.usefixtures("costs")
+def test_costs_of_other_networks_only(brpnas: Any, write: Callable[..., Path]) -> None:
+    other = pd.DataFrame({"arch": [str(next(iter(SPACE)))], "latency_ms": [1.0]})
+    write(other, "costs.parquet")
+    said = brpnas.error(*ACCURACY, *LIMIT, *ASKED)
+    assert "costs.parquet: no network has a value of latency_ms" in said
+
+
+def test_default_table_has_its_costs(
+    brpnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "digits201" in embedded_names()
+    table = open_table("digits201")
+    cells = table.archs
+    folder = tmp_path / "embedded"
+    folder.mkdir()
+    write_table(table, folder / "digits201.parquet")
+    latency = np.linspace(1, 9, len(cells))
+    costs = pd.DataFrame({"arch": cells, "latency_ms": latency})
+    write_table(Table(costs, Card()), folder / "litert201.parquet")
+    monkeypatch.setattr("brpnas.datasets.catalogue._EMBEDDED", folder)
+    best = brpnas.json("search", "--latency-limit", 3, *ASKED)["best"]
+    assert list(best) == ["arch", "valid_acc_pct", "test_acc_pct", "latency_ms"]
+    assert best["latency_ms"] == latency[cells.index(best["arch"])] <= 3
+
+
+def test_training_with_costs_from_a_table(
+    brpnas: Any, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "train.npz", x=x, y=np.arange(40) % 2)
+    cells = list(dict.fromkeys(map(SPACE.deployed, SPACE)))
+    latency = np.arange(len(cells), dtype=float)
+    write(pd.DataFrame({"arch": list(map(str, cells)), "latency_ms": latency}), "costs.parquet")
+    small = ("--epochs", 1, "--channels", 2, "--batch-size", 8, "--crop", 0, "--jobs", 1)
+    limit = ("--latency-limit", 4000, "--latency-table", "costs.parquet")
+    asked = ("search", "--train-on", "train.npz", *small, "--strategy", "random", "--budget", 3)
+    best = brpnas.json(*asked, *limit)["best"]
+    assert list(best) == ["arch", "valid_acc_pct", "latency_ms"]
+    assert best["latency_ms"] == [str(cell) for cell in cells].index(best["arch"])
+    other = ("--latency", "latency", *limit)
+    assert "unknown column of costs.parquet and training" in brpnas.error(*asked, *other)

@@ -1,0 +1,236 @@
+"""The link itself: through adb-shell, to the emulated phone."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from emulated_phone import EmulatedPhone
+from emulator import wait_for, wait_for_link
+
+from brpnas.devices.adb import direct
+from brpnas.devices.adb.direct import TcpTransport, UsbTransport
+from brpnas.devices.adb.transport import PushRefused
+from brpnas.devices.litert import DeviceLost
+from brpnas.errors import UserError
+
+HOSTILE = ["$(touch pwned)", "`touch pwned`", "; touch pwned", "'\"; touch pwned #", "a\nb", "*"]
+
+
+def connect(phone_emulator: EmulatedPhone) -> TcpTransport:
+    link = TcpTransport("127.0.0.1", phone_emulator.daemon.port, authorise_s=0.3)
+    link.reconnect()
+    return link
+
+
+def test_words_stay_words(transport: TcpTransport, phone_emulator: EmulatedPhone) -> None:
+    reply = transport.shell(["printf", "<%s>", *HOSTILE], 5)
+    assert (reply.code, reply.text) == (0, "".join(f"<{word}>" for word in HOSTILE))
+    script = transport.script('printf "<%s>" "$@"', HOSTILE)
+    assert script.text == reply.text
+    assert not list(phone_emulator.root.rglob("pwned"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["true"], 0, ""),
+        (["sh", "-c", "echo out; echo err >&2; exit 3"], 3, "out\nerr\n"),
+        (["no_such_program"], 127, "no_such_program"),
+        (["printf", "__rc=0\n__rc_=1"], 0, "__rc=0\n__rc_=1"),
+    ],
+)
+def test_exit_status_and_output(
+    transport: TcpTransport, words: list[str], code: int, text: str
+) -> None:
+    reply = transport.shell(words, 5)
+    assert reply.code == code
+    assert text in reply.text
+    assert not reply.timed_out
+
+
+def test_a_hung_command_is_killed_on_the_phone(
+    transport: TcpTransport, phone_emulator: EmulatedPhone
+) -> None:
+    began = time.monotonic()
+    reply = transport.shell(["sh", "-c", 'echo "$$" >pid; echo begun; sleep 60'], 1)
+    assert reply.timed_out
+    assert reply.text.startswith("begun\n")  # mksh adds "Terminated"
+    assert time.monotonic() - began < 5
+    number = (phone_emulator.root / "pid").read_text().strip()
+    wait_for(lambda: not Path(f"/proc/{number}").exists())
+    assert transport.shell(["echo", "on"], 5).text == "on\n"
+
+
+def test_large_output_arrives_whole(transport: TcpTransport) -> None:
+    reply = transport.script("i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done")
+    assert reply.text.split() == [str(number) for number in range(20000)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 3_000_001])
+def test_push_verified(transport: TcpTransport, tmp_path: Path, size: int) -> None:
+    content = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    remote = tmp_path / "a file's name"
+    transport.push_verified(content, str(remote), 0o755)
+    assert hashlib.sha256(remote.read_bytes()).digest() == hashlib.sha256(content).digest()
+    assert remote.stat().st_mode & 0o777 == 0o755
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_push_that_arrives_changed_gets_no_name(
+    transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
+) -> None:
+    phone_emulator.faults.change_push = True
+    with pytest.raises(PushRefused, match="arrived changed"):
+        transport.push_verified(b"x" * 100, str(tmp_path / "file"))
+    assert not (tmp_path / "file").exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_phones_reason_for_refusing_a_push(
+    transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
+) -> None:
+    phone_emulator.faults.refuse_push = "write failed: No space left on device"
+    with pytest.raises(PushRefused, match="No space left on device"):
+        transport.push(b"x" * 100_000, str(tmp_path / "file"))
+    with pytest.raises(PushRefused, match=r"couldn't create file|No space"):
+        transport.push(b"x", "/no/such/folder/file")
+    assert transport.shell(["echo", "on"], 5).text == "on\n"  # an answer in order breaks no link
+
+
+def test_a_link_cut_in_mid_push(
+    transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
+) -> None:
+    phone_emulator.faults.cut_push_after = 500_000
+    with pytest.raises(DeviceLost, match="link cut in a push"):
+        transport.push_verified(bytes(5_000_000), str(tmp_path / "file"))
+    with pytest.raises(DeviceLost, match="reconnect first"):
+        transport.shell(["true"], 5)
+    wait_for_link(transport.reconnect)
+    assert not (tmp_path / "file").exists()
+    transport.push_verified(bytes(5_000_000), str(tmp_path / "file"))
+    assert (tmp_path / "file").stat().st_size == 5_000_000
+
+
+def test_a_daemon_that_dies_is_noticed_at_once_and_found_again(
+    transport: TcpTransport, phone_emulator: EmulatedPhone
+) -> None:
+    phone_emulator.faults.kill_in, phone_emulator.faults.down_s = "sleep 30", 0.5
+    began = time.monotonic()
+    with pytest.raises(DeviceLost, match="no answer"):
+        transport.shell(["sleep", "30"], 60)
+    assert time.monotonic() - began < 2
+    with pytest.raises(DeviceLost, match="Connection refused"):
+        transport.reconnect()
+    wait_for_link(transport.reconnect)
+    assert transport.shell(["echo", "on"], 5).text == "on\n"
+
+
+def test_a_shell_that_ends_without_an_answer(
+    transport: TcpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_run", lambda *_: "error: closed\n")
+    with pytest.raises(DeviceLost, match="cut off: error: closed"):
+        transport.shell(["true"], 5)
+
+
+def test_a_phone_that_says_nothing(
+    phone_emulator: EmulatedPhone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "_CONNECT_S", 0.2)
+    phone_emulator.faults.silent = True
+    with pytest.raises(DeviceLost, match="nothing came"):
+        connect(phone_emulator)
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(DeviceLost, match=f"127.0.0.1:{port}: cannot connect: .*refused"):
+        TcpTransport("127.0.0.1", port).reconnect()
+
+
+def test_an_unknown_key_has_to_be_accepted_once(phone_emulator: EmulatedPhone) -> None:
+    daemon = phone_emulator.daemon
+    daemon.known = []
+    with pytest.raises(UserError, match="accept 'Allow USB debugging") as error:
+        connect(phone_emulator)
+    assert not isinstance(error.value, DeviceLost)
+    assert len(daemon.offered) == 1
+    daemon.accept = True
+    connect(phone_emulator).close()
+    daemon.accept = False
+    connect(phone_emulator).close()  # the same key again, and no question
+    assert len(daemon.offered) == 2
+    assert len(set(daemon.offered)) == 1
+
+
+def test_a_command_takes_milliseconds(transport: TcpTransport) -> None:
+    transport.shell(["true"], 5)
+    times = []
+    for _ in range(10):
+        began = time.perf_counter()
+        transport.script("true")
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.03  # 48 ms where small packets are gathered
+
+
+# There is no USB here: these tests end where the library would be asked to connect.
+
+
+def plug(monkeypatch: pytest.MonkeyPatch, *serials: str) -> None:
+    found = {serial: SimpleNamespace(serial_number=serial) for serial in serials}
+    monkeypatch.setattr(direct, "_usb_phones", lambda: found)
+
+
+def test_usb_without_libusb() -> None:
+    pytest.importorskip("adb_shell")
+    try:
+        import usb1  # noqa: F401
+    except ImportError:
+        with pytest.raises(UserError, match=r"pip install 'adb-shell\[usb\]'"):
+            UsbTransport()
+
+
+@pytest.mark.parametrize(
+    ("plugged", "serial", "reason"),
+    [
+        ((), None, "no phone on USB"),
+        ((), "A1", "no phone with serial A1"),
+        (("A1", "B2"), None, "several phones are connected: A1, B2; choose one with --serial"),
+        (("A1", "B2"), "C3", "no phone with serial C3 on USB; connected: A1, B2"),
+    ],
+)
+def test_which_phone_on_usb(
+    monkeypatch: pytest.MonkeyPatch, plugged: tuple[str, ...], serial: str | None, reason: str
+) -> None:
+    plug(monkeypatch, *plugged)
+    with pytest.raises(UserError, match=reason):
+        UsbTransport(serial)
+
+
+def test_the_only_phone_on_usb_needs_no_serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug(monkeypatch, "A1")
+    assert UsbTransport().label == "A1"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("USBErrorBusy", "adb kill-server"), ("USBErrorAccess", "udev")]
+)
+def test_a_usb_port_that_is_not_free(
+    monkeypatch: pytest.MonkeyPatch, name: str, reason: str
+) -> None:
+    plug(monkeypatch, "A1")
+
+    def fail(_: object) -> None:
+        raise type(name, (Exception,), {})
+
+    link = UsbTransport("A1")
+    monkeypatch.setattr(direct._Direct, "_connect", fail)
+    with pytest.raises(UserError, match=reason):
+        link.reconnect()

@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emulated_phone import EmulatedPhone
+from emulator import wait_for_link
+
+from brpnas.devices.adb import Phone
+from brpnas.devices.adb import phone as phone_module
+from brpnas.devices.adb.scripts import RUN
+from brpnas.devices.litert import DeviceLost, ModelFailed
+from brpnas.devices.profile import Profile
+from brpnas.devices.tflite import TFLiteModel
+from brpnas.devices.timing import Round, TimingPlan
+from brpnas.errors import UserError
+
+MakePhone = Callable[..., Phone]
+
+
+def nothing_said(line: str) -> None:
+    pytest.fail(line)
+
+
+def test_identity(phone: MakePhone, phone_emulator: EmulatedPhone) -> None:
+    program = (phone_emulator.root / "bin/benchmark_model").read_bytes()
+    assert phone(threads=2).identity() == {
+        "name": "emulated",
+        "serial": "EMU0001",
+        "model": "Emulated",
+        "fingerprint": "brand/emulated/1:14/AAA.1/1:user/release-keys",
+        "soc": "SM0000",
+        "abi": "arm64-v8a",
+        "program_sha256": hashlib.sha256(program).hexdigest(),
+        "runner": "binary",
+        "cpu_mask": "70",
+        "threads": "2",
+        "delegate": "cpu",
+        "delegate_flags": "",
+    }
+
+
+def test_a_round(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel) -> None:
+    found = phone(runs=4, warmup=2).time(model)
+    samples = {name: value for name, (value,) in found.samples.items()}
+    assert samples["count"] == 4
+    assert 0 < samples["min_ms"] <= samples["mean_ms"] <= samples["max_ms"] < 100
+    assert samples["init_ms"] == 0.545
+    assert found.conditions["battery_celsius_before"] == 25.1
+    assert found.conditions["battery_pct_after"] == 80
+    graph = f"{phone_emulator.folder}/{model.sha256}.tflite"
+    assert phone_emulator.runs == [
+        [
+            f"--graph={graph}",
+            "--num_threads=1",
+            "--num_runs=4",
+            "--warmup_runs=2",
+            "--min_secs=0",
+            "--warmup_min_secs=0",
+        ]
+    ]
+    assert (phone_emulator.root / "masks").read_text() == "70\n"
+    assert not list(phone_emulator.root.rglob("pwned"))
+
+
+def test_without_warmup_and_mask(
+    phone_emulator: EmulatedPhone, transport: Any, model: TFLiteModel
+) -> None:
+    profile = phone_emulator.profile()
+    plain = Profile("plain", "", "adb", adb=profile.adb)
+    device = Phone(transport, plain, TimingPlan(runs=1, warmup=0))
+    assert device.time(model).samples["count"] == (1,)
+    assert not (phone_emulator.root / "masks").exists()
+    assert device.identity()["cpu_mask"] == ""
+
+
+def test_a_model_is_pushed_once(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone()
+    for _ in range(3):
+        device.time(model)
+    device.time(TFLiteModel("another name", model.content, "test"))
+    assert phone_emulator.models == [f"{model.sha256}.tflite"]
+    assert phone_emulator.daemon.log.count("sync:") == 1
+    phone().time(model)  # neither by another process
+    assert phone_emulator.daemon.log.count("sync:") == 1
+
+
+@pytest.mark.parametrize("content", [b"short", None])
+def test_a_file_on_the_phone_that_is_not_the_model_is_replaced(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, content: bytes | None
+) -> None:
+    phone().time(model)
+    file = phone_emulator.folder / f"{model.sha256}.tflite"
+    file.write_bytes(bytes(len(model.content)) if content is None else content)
+    phone().time(model)
+    assert file.read_bytes() == model.content
+
+
+def test_overhead_of_the_link(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone()
+    device.time(model)
+    overheads = []
+    for _ in range(10):
+        before, began = phone_emulator.inference_s, time.perf_counter()
+        device.wait_until_fit(nothing_said)
+        device.time(model)
+        overheads.append(time.perf_counter() - began - (phone_emulator.inference_s - before))
+    assert statistics.median(overheads) < 0.1
+
+
+def test_the_command_fits_into_the_oldest_adbs_packet(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    phone().time(model)
+    run = max(phone_emulator.daemon.log, key=len)
+    assert RUN.splitlines()[3] in run
+    assert len(run) < 4096
+
+
+def rounds() -> list[Round]:
+    return [
+        Round({"min_ms": (2.0,), "mean_ms": (3.0,), "std_ms": (0.5,), "count": (10.0,)}),
+        Round({"min_ms": (1.5,), "mean_ms": (9.0,), "std_ms": (2.0,), "count": (30.0,)}),
+    ]
+
+
+def test_summary(phone: MakePhone) -> None:
+    device = phone()
+    found = device.summarise(rounds())
+    assert math.isnan(found.pop("latency_ms_wall_median"))
+    assert found == {
+        "latency_ms": 1.5,
+        "latency_ms_min": 1.5,
+        "latency_ms_std": pytest.approx(math.sqrt((10 * (0.25 + 4.5**2) + 30 * (4 + 1.5**2)) / 40)),
+        "latency_ms_wall_mean": 7.5,
+        "n_samples": 40,
+    }
+    assert device.samples(rounds()) == [2.0, 1.5]
+    told = [Round({**one.samples, "median_ms": (4.0 + n,)}) for n, one in enumerate(rounds())]
+    assert device.summarise(told)["latency_ms_wall_median"] == 4.5
+    single = Round({"min_ms": (2.0,), "mean_ms": (2.0,), "count": (1.0,)})
+    assert device.summarise([single])["latency_ms_std"] == 0
+    assert set(device.notes) <= set(device.summarise(told))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("garbage", "gave no figure"),
+        ("crash", "failed: killed by signal 11"),
+        ("partial", "GPU ran only 5 of 7 nodes of the model, the CPU the rest"),
+        ("nothing", "GPU ran nothing of the model, the CPU all: WARN: GPU acceleration is unsup"),
+    ],
+)
+def test_runs_that_are_no_measurement(
+    phone: MakePhone,
+    phone_emulator: EmulatedPhone,
+    model: TFLiteModel,
+    behaviour: str,
+    reason: str,
+) -> None:
+    device = phone(delegate="gpu")
+    phone_emulator.delegates = {"--use_gpu"}
+    phone_emulator.benchmark = behaviour
+    with pytest.raises(ModelFailed) as error:
+        device.time(model)
+    assert reason in str(error.value)
+    phone_emulator.benchmark = "ok"
+    assert device.time(model).samples["count"] == (3,)
+
+
+def test_a_delegate_that_is_not_compiled_in(phone: MakePhone, model: TFLiteModel) -> None:
+    with pytest.raises(ModelFailed, match="does not know the flags --use_gpu=true"):
+        phone(delegate="gpu").time(model)
+
+
+def test_a_model_that_the_runtime_rejects(phone: MakePhone) -> None:
+    with pytest.raises(ModelFailed, match=r"'broken': .*not a valid Flatbuffer"):
+        phone().time(TFLiteModel("broken", b"no flatbuffer", "test"))
+
+
+def test_a_model_that_hangs_is_stopped(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone(timeout_s=1)
+    phone_emulator.benchmark = "hang"
+    with pytest.raises(ModelFailed, match="took more than 1 s"):
+        device.time(model)
+    phone_emulator.benchmark = "ok"
+    assert device.time(model).samples["count"] == (3,)
+
+
+@pytest.mark.parametrize("when", ["--num_runs", "sync:"])
+def test_a_phone_that_is_lost_and_comes_back(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, when: str
+) -> None:
+    device = phone()
+    faults = phone_emulator.faults
+    faults.down_s = 0.3
+    if when == "sync:":
+        faults.cut_push_after = 100
+    else:
+        faults.kill_in = when
+    with pytest.raises(DeviceLost):
+        device.time(model)
+    with pytest.raises(DeviceLost):
+        device.reconnect()
+    wait_for_link(device.reconnect)
+    assert device.time(model).samples["count"] == (3,)
+
+
+def test_a_phone_that_restarts_is_waited_for(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone()
+    device.time(model)
+    phone_emulator.write("properties/sys.boot_completed", "")
+    phone_emulator.daemon.reboot(0.2)
+    with pytest.raises(DeviceLost):
+        device.time(model)
+    time.sleep(0.5)
+    with pytest.raises(DeviceLost, match="still starting"):
+        device.reconnect()
+    phone_emulator.write("properties/sys.boot_completed", "1")
+    device.reconnect()
+    assert device.time(model).samples["count"] == (3,)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("properties/ro.serialno", "another phone answers"),
+        ("properties/ro.build.fingerprint", "has changed .*fingerprint"),
+        ("bin/benchmark_model", "has changed .*program_sha256"),
+    ],
+)
+def test_a_phone_that_comes_back_as_another(
+    phone: MakePhone, phone_emulator: EmulatedPhone, name: str, reason: str
+) -> None:
+    device = phone()
+    phone_emulator.write(name, "changed", 0o755)
+    with pytest.raises(UserError, match=reason) as error:
+        device.reconnect()
+    assert not isinstance(error.value, DeviceLost)
+
+
+def test_a_full_disk(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel) -> None:
+    device = phone()
+    phone_emulator.write("free_kb", "5000")
+    with pytest.raises(UserError, match="disk is full: 5 MB free"):
+        device.time(model)
+    phone_emulator.write("free_kb", "900000")
+    phone_emulator.faults.refuse_push = "No space left on device"
+    with pytest.raises(UserError, match="No space left on device"):
+        device.time(model)
+    phone_emulator.faults.refuse_push = ""
+    assert device.time(model).samples["count"] == (3,)
+
+
+def test_a_model_that_arrives_changed_is_not_run(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone()
+    phone_emulator.faults.change_push = True
+    with pytest.raises(DeviceLost, match="arrived changed"):
+        device.time(model)
+    assert not phone_emulator.runs
+    assert not phone_emulator.models
+    assert device.time(model).samples["count"] == (3,)
+
+
+def test_a_folder_that_cannot_be_made(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    phone_emulator.write("a_file", "")
+    device = phone({"folder": f"{phone_emulator.root}/a_file/models"})
+    with pytest.raises(UserError, match=r"cannot be written .*Not a directory.*adb.folder"):
+        device.time(model)
+
+
+def test_old_models_are_removed(
+    phone: MakePhone,
+    phone_emulator: EmulatedPhone,
+    model: TFLiteModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(phone_module, "_FOLDER_KB", 3000)
+    device = phone()
+    models = [
+        TFLiteModel(str(n), model.content + bytes(1_000_000) + bytes([n]), "") for n in range(6)
+    ]
+    for one in models[:3]:
+        device.time(one)
+        time.sleep(0.02)
+    device.time(models[0])  # used last
+    present = []
+    for one in models[3:]:
+        device.time(one)
+        present.append(
+            [other.name for other in models if f"{other.sha256}.tflite" in phone_emulator.models]
+        )
+        time.sleep(0.02)
+    assert present == [["0", "1", "2", "3"], ["0", "3", "4"], ["0", "3", "4", "5"]]
+    assert device.time(models[1]).samples["count"] == (3,)  # comes back when it is needed
+
+
+def test_another_phone_than_the_profiles(phone: MakePhone) -> None:
+    with pytest.raises(UserError, match="is a 'Emulated', profile 'emulated' is for: Pixel 4"):
+        phone({"models": ("Pixel 4",)})
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_no_program(phone: MakePhone, phone_emulator: EmulatedPhone, mode: int | None) -> None:
+    program = phone_emulator.root / "bin/benchmark_model"
+    program.unlink() if mode is None else program.chmod(mode)
+    if mode is not None and program.stat().st_mode & 0o111:
+        pytest.skip("root may run all")
+    with pytest.raises(UserError, match=r"no program .*benchmark_model that may be run"):
+        phone()
+
+
+def test_a_program_that_vanishes_stops_the_sweep(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone()
+    (phone_emulator.root / "bin/benchmark_model").unlink()
+    with pytest.raises(UserError, match="cannot be run") as error:
+        device.time(model)
+    assert not isinstance(error.value, ModelFailed)
+
+
+def test_a_program_of_this_machine_is_put_on_the_phone_once(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, tmp_path: Path
+) -> None:
+    own = phone_emulator.root / "bin/benchmark_model"
+    mine = own.rename(tmp_path / "mine")
+    for _ in range(2):
+        device = phone({"push_binary": mine})
+        assert device.time(model).samples["count"] == (3,)
+    pushed = [name for name in phone_emulator.models if name.startswith("benchmark_model-")]
+    assert len(pushed) == 1
+    assert device.identity()["program_sha256"].startswith(pushed[0][-16:])
+    assert phone_emulator.daemon.log.count("sync:") == 2  # program and model
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ({"delegate": "dsp"}, "has no delegate 'dsp'; accepted: cpu, gpu"),
+        ({"threads": 4}, "4 threads on the 3 cores of mask 70"),
+    ],
+)
+def test_plans_that_the_phone_cannot_keep(
+    phone: MakePhone, plan: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        phone(**plan)
+
+
+def test_a_hot_phone_is_waited_for(
+    phone: MakePhone, phone_emulator: EmulatedPhone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = phone()
+    phone_emulator.write("services/battery", "  level: 80\n  temperature: 433\n")
+
+    def cool(_: float) -> None:
+        phone_emulator.write("services/battery", "  level: 79\n  temperature: 390\n")
+
+    monkeypatch.setattr("brpnas.devices.adb.phone.time.sleep", cool)
+    said: list[str] = []
+    conditions = device.wait_until_fit(said.append)
+    assert len(said) == 1
+    assert "its battery has 43.3 °C, above 40" in said[0]
+    assert conditions["battery_celsius"] == 39.0
+    assert conditions["screen"] == "Awake"
+
+
+def test_a_phone_that_stays_hot(
+    phone: MakePhone, phone_emulator: EmulatedPhone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = phone()
+    phone_emulator.write("services/thermalservice", "Thermal Status: 3\n")
+    monkeypatch.setattr(phone_module, "_POLL_S", 0.4)
+    with pytest.raises(UserError, match=r"still too hot after 1 s: .*thermal status 3"):
+        device.wait_until_fit([].append)
+
+
+def test_heat_is_looked_at_again_once_a_round_saw_it(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone()
+    assert device.wait_until_fit(nothing_said)["battery_celsius"] == 25.1
+    phone_emulator.write("services/battery", "  temperature: 300\n")
+    device.time(model)
+    assert device.wait_until_fit(nothing_said)["battery_celsius"] == 25.1  # a moment ago
+    phone_emulator.write("services/battery", "  temperature: 500\n")
+    device.time(model)
+    phone_emulator.write("services/battery", "  temperature: 301\n")
+    assert device.wait_until_fit(nothing_said)["battery_celsius"] == 30.1
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_benchmark_app(
+    phone_emulator: EmulatedPhone, transport: Any, model: TFLiteModel, installed: bool
+) -> None:
+    profile = phone_emulator.profile(runner="apk")
+    plain = Profile("app", "", "adb", adb=profile.adb)
+    if not installed:
+        with pytest.raises(UserError, match="no TFLite benchmark app"):
+            Phone(transport, plain, TimingPlan())
+        return
+    phone_emulator.write("base.apk", "the app")
+    device = Phone(transport, plain, TimingPlan(runs=3, warmup=1, timeout_s=5))
+    assert device.identity()["program_sha256"] == hashlib.sha256(b"the app").hexdigest()
+    assert device.time(model).samples["count"] == (3,)
+    with pytest.raises(ModelFailed, match=r"valid Flatbuffer|Failed to load"):
+        device.time(TFLiteModel("broken", b"no flatbuffer", "test"))
+    phone_emulator.benchmark = "hang"
+    with pytest.raises(ModelFailed, match="took more than"):
+        Phone(transport, plain, TimingPlan(timeout_s=1)).time(model)
+    (phone_emulator.root / "base.apk").unlink()
+    with pytest.raises(ModelFailed, match="Activity class"):
+        device.time(model)
+
+
+def test_a_linux_machine_that_runs_adbd(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    (phone_emulator.root / "bin/getprop").unlink()
+    (phone_emulator.root / "bin/dumpsys").unlink()
+    device = phone({"models": ()})
+    found = device.identity()
+    assert found["serial"]
+    assert found["fingerprint"].startswith("Linux")
+    assert device.time(model).conditions["battery_celsius_before"] is None
+    device.reconnect()
+
+
+def test_close(phone: MakePhone, model: TFLiteModel) -> None:
+    with phone() as device:
+        device.time(model)
+    with pytest.raises(DeviceLost, match="closed"):
+        device.time(model)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emulated_phone import EmulatedPhone
+
+from brpnas.devices import doctor
+from brpnas.devices.doctor import Check, examine
+from brpnas.devices.profile import read_profile
+from brpnas.errors import UserError
+
+
+@pytest.fixture
+def emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / "phone").mkdir()
+    phone = EmulatedPhone(tmp_path / "phone")
+    phone.delegates = {"--use_gpu"}
+    yield phone
+    phone.close()
+
+
+def states(checks: list[Check]) -> dict[str, str]:
+    return {check.name: check.state for check in checks}
+
+
+def named(checks: list[Check], name: str) -> Check:
+    return next(check for check in checks if check.name == name)
+
+
+def test_a_phone_that_is_well(emulated: EmulatedPhone) -> None:
+    checks = examine(emulated.profile())
+    assert set(states(checks).values()) == {"ok"}, checks
+    assert list(states(checks)) == [
+        "connection",
+        "phone",
+        "tools",
+        "cores",
+        "folder",
+        "program",
+        "delegate cpu",
+        "delegate gpu",
+        "screen",
+        "governor",
+        "temperature",
+        "battery",
+    ]
+    assert not any(check.fix for check in checks)
+    assert "EMU0001" in named(checks, "phone").found
+    assert "879 MB free" in named(checks, "folder").found
+    assert named(checks, "temperature").found == "25.1 °C"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "check", "state", "fix"),
+    [
+        ("properties/ro.product.model", "Other", "phone", "problem", "write a profile"),
+        ("bin/taskset", "#!/bin/sh\nexit 1", "cores", "problem", "cpu_mask"),
+        ("free_kb", "50000", "folder", "warning", "remove something"),
+        ("bin/benchmark_model", "#!/bin/sh\necho bad ELF", "program", "problem", "arm64-v8a"),
+        ("services/power", "mWakefulness=Asleep", "screen", "warning", "Stay awake"),
+        ("services/window", "  showing=true", "screen", "warning", "unlock it"),
+        ("services/battery", " level: 80\n temperature: 450\n", "temperature", "warning", "cool"),
+        ("services/battery", " level: 80\n", "temperature", "warning", "cool place"),
+        ("services/battery", " level: 9\n temperature: 250\n", "battery", "warning", "charge it"),
+    ],
+)
+def test_what_is_wrong_and_what_to_do(
+    emulated: EmulatedPhone, name: str, content: str, check: str, state: str, fix: str
+) -> None:
+    emulated.write(name, content, 0o755)
+    checks = examine(emulated.profile())
+    found = named(checks, check)
+    assert found.state == state
+    assert fix in found.fix
+    others = {other.name for other in checks if other.state != "ok"} - {check}
+    assert others <= {"delegate cpu", "delegate gpu"}
+
+
+def test_delegates_that_the_program_does_not_know(emulated: EmulatedPhone) -> None:
+    emulated.delegates = set()
+    checks = examine(emulated.profile())
+    assert named(checks, "delegate cpu").state == "ok"
+    assert named(checks, "delegate gpu").state == "warning"
+    assert "--use_gpu=true" in named(checks, "delegate gpu").found
+
+
+def test_no_program(emulated: EmulatedPhone) -> None:
+    (emulated.root / "bin/benchmark_model").unlink()
+    found = named(examine(emulated.profile()), "program")
+    assert (found.state, found.found.startswith("no /")) == ("problem", True)
+    assert "adb.push_binary" in found.fix
+
+
+def test_a_program_that_may_not_be_run(emulated: EmulatedPhone) -> None:
+    program = emulated.root / "bin/benchmark_model"
+    program.chmod(0o644)
+    found = named(examine(emulated.profile()), "program")
+    assert (found.state, found.fix) == ("problem", f"adb shell chmod 755 {program}")
+
+
+def test_a_program_of_this_machine_need_not_be_there(emulated: EmulatedPhone) -> None:
+    (emulated.root / "bin/benchmark_model").rename(emulated.root / "mine")
+    checks = examine(emulated.profile(push_binary=emulated.root / "mine"))
+    assert named(checks, "program").state == "ok"
+
+
+def test_a_missing_tool(emulated: EmulatedPhone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_TOOLS", ("timeout", "no_such_tool"))
+    found = named(examine(emulated.profile()), "tools")
+    assert (found.state, found.found) == ("problem", "no no_such_tool")
+
+
+def test_a_folder_that_cannot_be_written(emulated: EmulatedPhone) -> None:
+    emulated.write("file", "")
+    found = named(examine(emulated.profile(folder=f"{emulated.root}/file/models")), "folder")
+    assert (found.state, "adb.folder" in found.fix) == ("problem", True)
+
+
+def test_the_app_needs_a_screen_that_is_on(emulated: EmulatedPhone) -> None:
+    emulated.write("services/power", "mWakefulness=Dozing")
+    profile = replace(emulated.profile(runner="apk"), cpu_mask=None)
+    checks = examine(profile)
+    assert states(checks)["program"] == "problem"
+    assert "adb install" in named(checks, "program").fix
+    assert states(checks)["screen"] == "problem"
+    emulated.write("base.apk", "app")
+    assert states(examine(profile))["program"] == "ok"
+
+
+def test_a_phone_that_is_not_reached(emulated: EmulatedPhone) -> None:
+    emulated.daemon.reboot(1000)
+    (found,) = examine(emulated.profile())
+    assert (found.name, found.state) == ("connection", "problem")
+    assert "refused" in found.fix
+
+
+def test_a_phone_that_is_lost_meanwhile(emulated: EmulatedPhone) -> None:
+    emulated.faults.kill_in, emulated.faults.down_s = "--help", 1000
+    checks = examine(emulated.profile())
+    assert checks[-1].name == "connection"
+    assert checks[-1].state == "problem"
+    assert states(checks)["folder"] == "ok"  # what was seen before stays
+
+
+def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(doctor, "_text", lambda _: "powersave")
+    assert states(examine(read_profile("local"))) == {
+        "runtime": "ok",
+        "cores": "ok",
+        "governor": "warning",
+        "load": "ok",
+    }
+
+    def missing() -> None:
+        raise UserError("neither is installed: pip install 'brpnas[measure]'")
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))
+    monkeypatch.setattr(doctor, "find_runtime", missing)
+    checks = examine(read_profile("local"))
+    assert (named(checks, "load").state, named(checks, "runtime").state) == ("warning", "problem")
+
+
+def test_the_emulated_programs_may_be_run(emulated: EmulatedPhone) -> None:
+    for path in (emulated.root / "bin").iterdir():
+        assert path.stat().st_mode & stat.S_IXUSR
