@@ -67,7 +67,7 @@ def test_help_imports_nothing_slow() -> None:
         "try: main()\n"
         "except SystemExit: print({'torch', 'pandas', 'matplotlib', 'numpy'} & {*sys.modules})"
     )
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.endswith("set()\n")

@@ -191,7 +191,7 @@ def test_same_seed_same_trace_in_two_processes(
 ) -> None:
     asked = ["search", "--table", write(frame), *COLUMNS, "--budget", 12, "--iterations", 2]
     brpnas(*asked, "--out", "here")
-    there = subprocess.run(  # noqa: S603
+    there = subprocess.run(
         [*PROGRAM, *map(str, asked), "--out", "there", "--json"],
         cwd=tmp_path,
         capture_output=True,
@@ -228,7 +228,7 @@ def test_kill_and_resume_a_search_that_trains(brpnas: Any, images: Path, tmp_pat
     whole = brpnas.json(*asked, "--out", "whole")
     assert list(whole["best"]) == ["arch", "valid_acc_pct", "test_acc_pct"]
     assert len(list(Path("whole/networks").glob("*.safetensors"))) == 20
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [*PROGRAM, *map(str, asked), "--out", "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL
     )
     killed = tmp_path / "killed" / "trace.parquet"

@@ -38,7 +38,7 @@ def test_killed_build_continues_and_gives_the_same_table(
 ) -> None:
     folder = tmp_path / "killed"
     monkeypatch.setattr(digits201, "PROTOCOL", replace(digits201.PROTOCOL, epochs=1))  # fast
-    process = subprocess.Popen([sys.executable, "-c", _BUILD, str(folder)])  # noqa: S603
+    process = subprocess.Popen([sys.executable, "-c", _BUILD, str(folder)])
     try:
         deadline = time.monotonic() + 120
         while len(results(folder)) < 2:

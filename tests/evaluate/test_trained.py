@@ -216,7 +216,7 @@ def test_killed_in_the_middle_of_a_network_continues_to_the_equal_result(
     recipe: Training[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = [sys.executable, "-c", _TRAIN_AND_HANG, str(tmp_path), str(CELLS[0])]
-    process = subprocess.Popen(arguments)  # noqa: S603 - this interpreter
+    process = subprocess.Popen(arguments)
     try:
         deadline = time.monotonic() + 120
         while not (tmp_path / "saved").exists():

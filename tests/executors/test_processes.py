@@ -43,7 +43,7 @@ def test_interrupted_or_killed_caller_leaves_no_orphans(tmp_path: Path, how: int
         "from executor_work import sleep_in\n"
         f"list(Processes(2).run(partial(sleep_in, Path({str(tmp_path)!r})), [600] * 4))\n"
     )
-    caller = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)  # noqa: S603
+    caller = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     work.wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
     caller.send_signal(how)
     caller.wait(timeout=60)

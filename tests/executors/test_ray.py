@@ -90,7 +90,7 @@ def test_killed_caller_leaves_no_instance() -> None:
         "print(outcome.value, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     raylet = int(done.stdout)  # it starts the workers

@@ -173,7 +173,7 @@ def test_same_prediction_in_another_process() -> None:
         "print(r.predict(g).mean.tobytes().hex())"
     )
     answers = {
-        subprocess.run(  # noqa: S603 - this interpreter, our own code
+        subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True
         ).stdout
         for _ in range(2)

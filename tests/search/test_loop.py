@@ -105,7 +105,7 @@ def test_trace_holds_every_metric_of_every_network_in_order(tmp_path: Path) -> N
 def test_killed_search_goes_on_to_the_undisturbed_trace(tmp_path: Path, name: str) -> None:
     whole, _ = run_search(tmp_path / "whole", name)
     killed = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, name, str(killed)])  # noqa: S603
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, name, str(killed)])
     deadline = time.monotonic() + 120
     while not (killed / "trace.parquet").exists() or len(trace(killed)) < 12:
         assert time.monotonic() < deadline
@@ -195,7 +195,7 @@ def test_progress_counts_every_network() -> None:
 
 def test_two_processes_on_one_folder(tmp_path: Path) -> None:
     with Run(tmp_path, {"strategy": "brp"}, seed=3):
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, "-c", SCRIPT, "brp", str(tmp_path)],
             capture_output=True,
             text=True,

@@ -83,7 +83,7 @@ def adb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     monkeypatch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")  # looks for no other emulators
 
     def run(*arguments: object) -> str:
-        done = subprocess.run(  # noqa: S603 - the adb that is installed
+        done = subprocess.run(
             [str(ADB), *map(str, arguments)],
             capture_output=True,
             text=True,

@@ -88,9 +88,9 @@ def test_a_phone_behind_aosps_daemon(tmp_path: Path) -> None:
     if not ADBD:
         pytest.skip("no adbd: install Debian's package of that name, or set BRPNAS_ADBD")
     alone = [str(shutil.which("unshare")), "-Urn"]
-    if subprocess.run([*alone, "true"], check=False).returncode != 0:  # noqa: S603
+    if subprocess.run([*alone, "true"], check=False).returncode != 0:
         pytest.skip("this machine allows no network of its own (unshare -Urn)")
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [*alone, sys.executable, "-c", _INSIDE, str(tmp_path), ADBD, str(Path(__file__).parent)],
         cwd=tmp_path,
         capture_output=True,

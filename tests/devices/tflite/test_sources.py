@@ -73,7 +73,7 @@ def test_another_process_makes_the_same() -> None:
         "import pickle, sys; source = pickle.loads(sys.stdin.buffer.read()); "
         "print(source.key, source().sha256)"
     )
-    done = subprocess.run(  # noqa: S603 - our own words
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         input=pickle.dumps(SPACE),
         capture_output=True,
