@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from brpnas.devices.adb.phone import Phone, check_plan
 from brpnas.devices.adb.transport import Transport
-from brpnas.devices.litert import DeviceLost, LiteRTDevice
+from brpnas.devices.litert import DeviceLostError, LiteRTDevice
 from brpnas.devices.local import LocalDevice
 from brpnas.devices.profile import AdbSettings, Profile
 from brpnas.devices.timing import TimingPlan
@@ -57,7 +57,7 @@ def open_transport(settings: AdbSettings, serial: str | None, address: str | Non
     link = transport(serial, at)
     try:
         link.reconnect()
-    except DeviceLost as error:
+    except DeviceLostError as error:
         raise UserError(
             f"{error}; see that it is switched on and that its developer options allow debugging "
             "over USB (or Wi-Fi), then try 'brpnas devices doctor'"

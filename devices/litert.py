@@ -34,9 +34,6 @@ class DeviceLostError(UserError):
     """
 
 
-ModelFailed, DeviceLost = ModelError, DeviceLostError  # TEMPORARY
-
-
 class LiteRTDevice(Device):
     """A connected machine that times TFLite models; a context manager.
 

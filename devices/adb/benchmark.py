@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from brpnas.devices.adb.transport import one_line
-from brpnas.devices.litert import ModelFailed
+from brpnas.devices.litert import ModelError
 from brpnas.devices.timing import TimingPlan
 
 __all__ = ["APK", "apk_output", "benchmark_flags", "known_flags", "parse_benchmark"]
@@ -89,17 +89,17 @@ def parse_benchmark(code: int, text: str, delegate: Sequence[str] = ()) -> dict[
         ``std_ms``, ``median_ms``, ``p5_ms``, ``p95_ms``, ``init_ms``.
 
     Raises:
-        ModelFailed: no such figure, or one that is not of what was asked for.
+        ModelError: no such figure, or one that is not of what was asked for.
     """
     lines = [line.strip() for line in text.splitlines()]
     if match := _UNCONSUMED.search(text):
         # It runs all the same, on the CPU: a plausible figure of something else.
-        raise ModelFailed(
+        raise ModelError(
             f"this build of benchmark_model does not know the flags {one_line(match[1])}: take "
             "one with that delegate, or another delegate"
         )
     if code != 0:
-        raise ModelFailed(f"benchmark_model failed: {_reason(lines, code)}")
+        raise ModelError(f"benchmark_model failed: {_reason(lines, code)}")
     figures = _figures(lines)
     if delegate:
         _check_delegate(text, delegate)
@@ -113,7 +113,7 @@ def _figures(lines: Sequence[str]) -> dict[str, float]:
     counts = [match for line in lines[start:] if (match := _COUNT.match(line))]
     timings = [match for line in lines if (match := _TIMINGS.match(line))]
     if not counts or not timings:
-        raise ModelFailed(f"benchmark_model gave no figure: {_reason(lines, 0)}")
+        raise ModelError(f"benchmark_model gave no figure: {_reason(lines, 0)}")
     fields = {name: float(value) for name, value in _FIELD.findall(counts[-1][2])}
     named = {name: float(value) for name, value in _TIMING.findall(timings[-1][1])}
     if "min" not in fields and "curr" in fields:  # a single run, or all took the same time
@@ -124,10 +124,10 @@ def _figures(lines: Sequence[str]) -> dict[str, float]:
     mean = named.get("Inference (avg)", named.get("Inference", math.nan))
     needed = [fields.get(name, math.nan) for name in ("min", "avg", "max")]
     if int(counts[-1][1]) < 1 or not 0 < needed[0] <= needed[2] or not all(map(_real, needed)):
-        raise ModelFailed(f"benchmark_model gave no latency: {one_line(counts[-1][0])}")
+        raise ModelError(f"benchmark_model gave no latency: {one_line(counts[-1][0])}")
     # Both come from the same runs, with 6 digits; where they differ a line is missing.
     if not math.isclose(mean, needed[1], rel_tol=1e-3):
-        raise ModelFailed(
+        raise ModelError(
             f"benchmark_model contradicts itself: '{one_line(counts[-1][0])}' and "
             f"'{one_line(timings[-1][0])}'"
         )
@@ -157,10 +157,10 @@ def _check_delegate(text: str, delegate: Sequence[str]) -> None:
     for match in filter(is_it, _PARTLY.finditer(text)):
         nodes = _NODES.findall(text)
         share = "{} of {} nodes".format(*nodes[-1]) if nodes else f"{match[2]} parts"
-        raise ModelFailed(f"{wanted} ran only {share} of the model, the CPU the rest")
+        raise ModelError(f"{wanted} ran only {share} of the model, the CPU the rest")
     complaints = [line for line in text.splitlines() if "unsupported" in line.lower()]
     detail = f": {one_line(complaints[0])}" if complaints else ""
-    raise ModelFailed(f"{wanted} ran nothing of the model, the CPU all{detail}")
+    raise ModelError(f"{wanted} ran nothing of the model, the CPU all{detail}")
 
 
 def _reason(lines: Sequence[str], code: int) -> str:

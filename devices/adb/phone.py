@@ -13,7 +13,7 @@ from brpnas.devices.adb.benchmark import APK, apk_output, benchmark_flags, parse
 from brpnas.devices.adb.conditions import LOOK, Conditions, parse_conditions, too_hot
 from brpnas.devices.adb.scripts import FACTS, RUN, RUN_APK
 from brpnas.devices.adb.transport import Reply, Transport, one_line
-from brpnas.devices.litert import DeviceLost, LiteRTDevice, ModelFailed
+from brpnas.devices.litert import DeviceLostError, LiteRTDevice, ModelError
 from brpnas.devices.profile import AdbSettings, Profile
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import Round, TimingPlan
@@ -40,7 +40,7 @@ class Phone(LiteRTDevice):
     Raises:
         UserError: the profile has no such delegate or is of another phone, or the phone has no
             benchmark program.
-        DeviceLost: no answer.
+        DeviceLostError: no answer.
     """
 
     notes: Mapping[str, str] = {
@@ -75,8 +75,8 @@ class Phone(LiteRTDevice):
         """Run one round of a model; it is put on the phone unless it is there.
 
         Raises:
-            ModelFailed: the phone cannot run it, or not as it was asked to.
-            DeviceLost: no answer.
+            ModelError: the phone cannot run it, or not as it was asked to.
+            DeviceLostError: no answer.
             UserError: no room for it, or the benchmark program has gone.
         """
         sections = self._run(model, part="")
@@ -84,7 +84,7 @@ class Phone(LiteRTDevice):
             sections = self._run(model, self._put(model, sections))
         if "run" not in sections:
             name = one_line(model.name)
-            raise DeviceLost(f"phone {self._transport.label}: '{name}' arrived changed")
+            raise DeviceLostError(f"phone {self._transport.label}: '{name}' arrived changed")
         self._present.add(model.sha256)
         figures = self._figures(model, sections)
         before, after = (parse_conditions(sections[name]) for name in ("before", "after"))
@@ -150,7 +150,7 @@ class Phone(LiteRTDevice):
         """Connect anew after a fault.
 
         Raises:
-            DeviceLost: still not there, or still starting.
+            DeviceLostError: still not there, or still starting.
             UserError: another phone answers, or this one with another system or program.
         """
         self._transport.reconnect()
@@ -177,7 +177,7 @@ class Phone(LiteRTDevice):
     def _read_identity(self) -> dict[str, str]:
         facts = read_facts(self._transport, self._adb.runner, self._binary)
         if facts["booted"] != "1":
-            raise DeviceLost(f"phone {self._transport.label}: it is still starting")
+            raise DeviceLostError(f"phone {self._transport.label}: it is still starting")
         models = self._adb.models
         if models and facts["model"] not in models:
             raise UserError(
@@ -231,7 +231,7 @@ class Phone(LiteRTDevice):
             name, _, content = section.partition("\n")
             sections[name] = content
         if not sections:
-            raise DeviceLost(
+            raise DeviceLostError(
                 f"phone {self._transport.label}: unexpected answer: {one_line(reply.text)}"
             )
         return sections
@@ -260,7 +260,7 @@ class Phone(LiteRTDevice):
     def _figures(self, model: TFLiteModel, sections: Mapping[str, str]) -> dict[str, float]:
         reply = _program_reply(sections, self.plan.timeout_s)
         if reply.timed_out:
-            raise ModelFailed(
+            raise ModelError(
                 f"'{one_line(model.name)}' took more than {self.plan.timeout_s:g} s on phone "
                 f"{self._transport.label} and was stopped"
             )
@@ -272,8 +272,8 @@ class Phone(LiteRTDevice):
         text = apk_output(reply.text) if self._adb.runner == "apk" else reply.text
         try:
             return parse_benchmark(reply.code, text, self._flags)
-        except ModelFailed as error:
-            raise ModelFailed(f"'{one_line(model.name)}': {error}") from None
+        except ModelError as error:
+            raise ModelError(f"'{one_line(model.name)}': {error}") from None
 
 
 _IDENTITY = ("serial", "model", "fingerprint", "soc", "abi", "program_sha256")
@@ -301,7 +301,7 @@ def read_facts(transport: Transport, runner: str, binary: str) -> dict[str, str]
     """Ask a phone what it is: the system's names, and the benchmark program's hash.
 
     Raises:
-        DeviceLost: no answer.
+        DeviceLostError: no answer.
     """
     reply = transport.script(FACTS, [runner, binary, APK])
     facts = dict(line.split("=", 1) for line in reply.text.splitlines() if "=" in line)
@@ -329,7 +329,7 @@ def _program_reply(sections: Mapping[str, str], timeout_s: float) -> Reply:
     """Return how the benchmark program ended."""
     code, _, seconds = sections.get("end", "").strip().partition(" ")
     if not code.isdigit() or not seconds.isdigit():
-        raise DeviceLost("the phone's answer ends before the benchmark program did")
+        raise DeviceLostError("the phone's answer ends before the benchmark program did")
     # coreutils says 124; busybox and older phones report the signal, which may be another's.
     killed = code in ("137", "143") and int(seconds) >= timeout_s - 1
     return Reply(int(code), sections["run"], code == "124" or killed)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from brpnas.devices.litert import DeviceLost
+from brpnas.devices.litert import DeviceLostError
 from brpnas.errors import UserError
 
 __all__ = ["PushRefused", "Reply", "Transport", "one_line"]
@@ -95,7 +95,7 @@ class Transport(ABC):
             timeout_s: of the command.
 
         Raises:
-            DeviceLost: no answer.
+            DeviceLostError: no answer.
         """
         limit = math.ceil(timeout_s)
         timed = ["timeout", "-k", str(_KILL_AFTER_S), str(limit), *words]
@@ -109,7 +109,7 @@ class Transport(ABC):
         It is not killed on the phone: what may take long in it runs under ``timeout`` there.
 
         Raises:
-            DeviceLost: no answer.
+            DeviceLostError: no answer.
         """
         return self._reply(["sh", "-c", text, "brpnas", *arguments], timeout_s)
 
@@ -124,7 +124,7 @@ class Transport(ABC):
         output, found, code = text.replace("\r\n", "\n").rpartition(mark)
         if not found or not code.strip().isdigit():
             self._broken = "an answer was cut off"
-            raise DeviceLost(
+            raise DeviceLostError(
                 f"phone {self.label}: the answer was cut off: {one_line(text[-200:]) or '(empty)'}"
             )
         return Reply(int(code), output.removesuffix("\n"))
@@ -134,7 +134,7 @@ class Transport(ABC):
 
         Raises:
             PushRefused: with the phone's reason, such as a full disk.
-            DeviceLost: no answer.
+            DeviceLostError: no answer.
         """
         timeout_s = 30 + len(content) / _PUSH_BYTES_PER_S
         self._guarded(lambda: self._put(content, remote, mode, timeout_s), "link cut in a push")
@@ -144,7 +144,7 @@ class Transport(ABC):
 
         Raises:
             PushRefused: the phone does not take it, or it arrived in another form.
-            DeviceLost: no answer.
+            DeviceLostError: no answer.
         """
         part = f"{remote}.{secrets.token_hex(4)}.part"
         self.push(content, part, mode)
@@ -157,7 +157,7 @@ class Transport(ABC):
         """Connect, or connect anew after a fault.
 
         Raises:
-            DeviceLost: the phone is not there.
+            DeviceLostError: the phone is not there.
             UserError: it is, but the user has to do something.
         """
         self._broken = None
@@ -171,7 +171,7 @@ class Transport(ABC):
     def _guarded(self, action: Callable[[], T], meaning: str) -> T:
         """Do something on the link; whatever goes wrong breaks it, but for an answer in order."""
         if self._broken is not None:
-            raise DeviceLost(f"phone {self.label}: {self._broken}; reconnect first")
+            raise DeviceLostError(f"phone {self.label}: {self._broken}; reconnect first")
         try:
             return action()
         except PushRefused:
@@ -182,7 +182,7 @@ class Transport(ABC):
         except Exception as error:  # noqa: BLE001 - libraries of links raise whatever they like
             self._fail(meaning)
             reason = one_line(error) or type(error).__name__
-            raise DeviceLost(f"phone {self.label}: {meaning}: {reason}") from None
+            raise DeviceLostError(f"phone {self.label}: {meaning}: {reason}") from None
 
     def _fail(self, meaning: str) -> None:
         self._broken = meaning

@@ -12,8 +12,11 @@ from brpnas import __version__
 from brpnas.cli import app
 from brpnas.cli._output import print_json, printable
 
-COMMANDS = ["search", "train", "predict", "evaluate", "datasets"]
-SUBCOMMANDS = ["list", "describe", "import", "build"]
+COMMANDS = ["search", "train", "predict", "evaluate", "measure", "devices", "datasets"]
+SUBCOMMANDS = {
+    "datasets": ["list", "describe", "import", "build"],
+    "devices": ["list", "describe", "doctor"],
+}
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -24,7 +27,8 @@ def options(command: Any) -> list[str]:
 def test_these_are_all_commands() -> None:
     program: Any = get_command(app)
     assert sorted(program.commands) == sorted(COMMANDS)
-    assert sorted(program.commands["datasets"].commands) == sorted(SUBCOMMANDS)
+    for command, names in SUBCOMMANDS.items():
+        assert sorted(program.commands[command].commands) == sorted(names)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brpnas.devices.litert import DeviceLost
+from brpnas.devices.litert import DeviceLostError
 
 VERSION, MAX_DATA = 0x01000000, 256 * 1024
 TOKEN, SIGNATURE, PUBLIC_KEY = 1, 2, 3
@@ -330,7 +330,7 @@ def wait_for_link(reconnect: Callable[[], None], seconds: float = 5.0) -> None:
     def is_back() -> bool:
         try:
             reconnect()
-        except DeviceLost:
+        except DeviceLostError:
             return False
         return True
 

@@ -32,7 +32,7 @@ from emulator import wait_for_link
 from torch import nn
 from brpnas.devices.adb import Phone
 from brpnas.devices.adb.direct import TcpTransport
-from brpnas.devices.litert import DeviceLost
+from brpnas.devices.litert import DeviceLostError
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.tflite.convert import convert
 from brpnas.devices.timing import TimingPlan
@@ -67,7 +67,7 @@ try:
     daemon.kill(); daemon.wait()
     try:
         phone.time(model)
-    except DeviceLost as error:
+    except DeviceLostError as error:
         lost = str(error)
     daemon = start()
     wait_for_link(phone.reconnect)

@@ -12,7 +12,7 @@ from brpnas.devices.adb.benchmark import (
     known_flags,
     parse_benchmark,
 )
-from brpnas.devices.litert import ModelFailed
+from brpnas.devices.litert import ModelError
 from brpnas.devices.timing import TimingPlan
 
 STAGE = "INFO: Running benchmark for at least 1 iterations and at least 0 seconds\n"
@@ -69,7 +69,7 @@ def test_real_transcripts(
     ],
 )
 def test_real_transcripts_of_failures(shared: Path, name: str, reason: str) -> None:
-    with pytest.raises(ModelFailed) as error:
+    with pytest.raises(ModelError) as error:
         parse_benchmark(*transcript(shared, name))
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
@@ -152,7 +152,7 @@ def test_windows_line_ends_and_errors_in_between_change_nothing() -> None:
     ],
 )
 def test_what_is_no_measurement(code: int, text: str, reason: str) -> None:
-    with pytest.raises(ModelFailed) as error:
+    with pytest.raises(ModelError) as error:
         parse_benchmark(code, text)
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
@@ -197,7 +197,7 @@ def test_a_delegate_that_ran_all(flags: tuple[str, ...], said: str) -> None:
     ],
 )
 def test_a_delegate_that_did_not_run_all(said: str, reason: str) -> None:
-    with pytest.raises(ModelFailed, match=reason):
+    with pytest.raises(ModelError, match=reason):
         parse_benchmark(0, said + GOOD, GPU)
 
 
@@ -210,7 +210,7 @@ def test_lines_of_the_log_read_as_those_of_the_binary(prefix: str) -> None:
 
     noise = "--------- beginning of main\nI/other  : count=1 curr=1\n"
     assert parse_benchmark(0, apk_output(noise + logged(GOOD))) == parse_benchmark(0, GOOD)
-    with pytest.raises(ModelFailed, match="valid Flatbuffer"):
+    with pytest.raises(ModelError, match="valid Flatbuffer"):
         parse_benchmark(1, apk_output(logged("ERROR: not a valid Flatbuffer")))
 
 

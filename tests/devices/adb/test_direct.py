@@ -15,7 +15,7 @@ from emulator import wait_for, wait_for_link
 from brpnas.devices.adb import direct
 from brpnas.devices.adb.direct import TcpTransport, UsbTransport
 from brpnas.devices.adb.transport import PushRefused
-from brpnas.devices.litert import DeviceLost
+from brpnas.devices.litert import DeviceLostError
 from brpnas.errors import UserError
 
 HOSTILE = ["$(touch pwned)", "`touch pwned`", "; touch pwned", "'\"; touch pwned #", "a\nb", "*"]
@@ -106,9 +106,9 @@ def test_a_link_cut_in_mid_push(
     transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
 ) -> None:
     phone_emulator.faults.cut_push_after = 500_000
-    with pytest.raises(DeviceLost, match="link cut in a push"):
+    with pytest.raises(DeviceLostError, match="link cut in a push"):
         transport.push_verified(bytes(5_000_000), str(tmp_path / "file"))
-    with pytest.raises(DeviceLost, match="reconnect first"):
+    with pytest.raises(DeviceLostError, match="reconnect first"):
         transport.shell(["true"], 5)
     wait_for_link(transport.reconnect)
     assert not (tmp_path / "file").exists()
@@ -121,10 +121,10 @@ def test_a_daemon_that_dies_is_noticed_at_once_and_found_again(
 ) -> None:
     phone_emulator.faults.kill_in, phone_emulator.faults.down_s = "sleep 30", 0.5
     began = time.monotonic()
-    with pytest.raises(DeviceLost, match="no answer"):
+    with pytest.raises(DeviceLostError, match="no answer"):
         transport.shell(["sleep", "30"], 60)
     assert time.monotonic() - began < 2
-    with pytest.raises(DeviceLost, match="Connection refused"):
+    with pytest.raises(DeviceLostError, match="Connection refused"):
         transport.reconnect()
     wait_for_link(transport.reconnect)
     assert transport.shell(["echo", "on"], 5).text == "on\n"
@@ -134,7 +134,7 @@ def test_a_shell_that_ends_without_an_answer(
     transport: TcpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "_run", lambda *_: "error: closed\n")
-    with pytest.raises(DeviceLost, match="cut off: error: closed"):
+    with pytest.raises(DeviceLostError, match="cut off: error: closed"):
         transport.shell(["true"], 5)
 
 
@@ -143,7 +143,7 @@ def test_a_phone_that_says_nothing(
 ) -> None:
     monkeypatch.setattr(direct, "_CONNECT_S", 0.2)
     phone_emulator.faults.silent = True
-    with pytest.raises(DeviceLost, match="nothing came"):
+    with pytest.raises(DeviceLostError, match="nothing came"):
         connect(phone_emulator)
 
 
@@ -151,7 +151,7 @@ def test_nobody_listens() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(DeviceLost, match=f"127.0.0.1:{port}: cannot connect: .*refused"):
+    with pytest.raises(DeviceLostError, match=f"127.0.0.1:{port}: cannot connect: .*refused"):
         TcpTransport("127.0.0.1", port).reconnect()
 
 
@@ -160,7 +160,7 @@ def test_an_unknown_key_has_to_be_accepted_once(phone_emulator: EmulatedPhone) -
     daemon.known = []
     with pytest.raises(UserError, match="accept 'Allow USB debugging") as error:
         connect(phone_emulator)
-    assert not isinstance(error.value, DeviceLost)
+    assert not isinstance(error.value, DeviceLostError)
     assert len(daemon.offered) == 1
     daemon.accept = True
     connect(phone_emulator).close()

@@ -15,7 +15,7 @@ from emulator import wait_for_link
 from brpnas.devices.adb import Phone
 from brpnas.devices.adb import phone as phone_module
 from brpnas.devices.adb.scripts import RUN
-from brpnas.devices.litert import DeviceLost, ModelFailed
+from brpnas.devices.litert import DeviceLostError, ModelError
 from brpnas.devices.profile import Profile
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import Round, TimingPlan
@@ -172,7 +172,7 @@ def test_runs_that_are_no_measurement(
     device = phone(delegate="gpu")
     phone_emulator.delegates = {"--use_gpu"}
     phone_emulator.benchmark = behaviour
-    with pytest.raises(ModelFailed) as error:
+    with pytest.raises(ModelError) as error:
         device.time(model)
     assert reason in str(error.value)
     phone_emulator.benchmark = "ok"
@@ -180,12 +180,12 @@ def test_runs_that_are_no_measurement(
 
 
 def test_a_delegate_that_is_not_compiled_in(phone: MakePhone, model: TFLiteModel) -> None:
-    with pytest.raises(ModelFailed, match="does not know the flags --use_gpu=true"):
+    with pytest.raises(ModelError, match="does not know the flags --use_gpu=true"):
         phone(delegate="gpu").time(model)
 
 
 def test_a_model_that_the_runtime_rejects(phone: MakePhone) -> None:
-    with pytest.raises(ModelFailed, match=r"'broken': .*not a valid Flatbuffer"):
+    with pytest.raises(ModelError, match=r"'broken': .*not a valid Flatbuffer"):
         phone().time(TFLiteModel("broken", b"no flatbuffer", "test"))
 
 
@@ -194,7 +194,7 @@ def test_a_model_that_hangs_is_stopped(
 ) -> None:
     device = phone(timeout_s=1)
     phone_emulator.benchmark = "hang"
-    with pytest.raises(ModelFailed, match="took more than 1 s"):
+    with pytest.raises(ModelError, match="took more than 1 s"):
         device.time(model)
     phone_emulator.benchmark = "ok"
     assert device.time(model).samples["count"] == (3,)
@@ -211,9 +211,9 @@ def test_a_phone_that_is_lost_and_comes_back(
         faults.cut_push_after = 100
     else:
         faults.kill_in = when
-    with pytest.raises(DeviceLost):
+    with pytest.raises(DeviceLostError):
         device.time(model)
-    with pytest.raises(DeviceLost):
+    with pytest.raises(DeviceLostError):
         device.reconnect()
     wait_for_link(device.reconnect)
     assert device.time(model).samples["count"] == (3,)
@@ -226,10 +226,10 @@ def test_a_phone_that_restarts_is_waited_for(
     device.time(model)
     phone_emulator.write("properties/sys.boot_completed", "")
     phone_emulator.daemon.reboot(0.2)
-    with pytest.raises(DeviceLost):
+    with pytest.raises(DeviceLostError):
         device.time(model)
     time.sleep(0.5)
-    with pytest.raises(DeviceLost, match="still starting"):
+    with pytest.raises(DeviceLostError, match="still starting"):
         device.reconnect()
     phone_emulator.write("properties/sys.boot_completed", "1")
     device.reconnect()
@@ -251,7 +251,7 @@ def test_a_phone_that_comes_back_as_another(
     phone_emulator.write(name, "changed", 0o755)
     with pytest.raises(UserError, match=reason) as error:
         device.reconnect()
-    assert not isinstance(error.value, DeviceLost)
+    assert not isinstance(error.value, DeviceLostError)
 
 
 def test_a_full_disk(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel) -> None:
@@ -272,7 +272,7 @@ def test_a_model_that_arrives_changed_is_not_run(
 ) -> None:
     device = phone()
     phone_emulator.faults.change_push = True
-    with pytest.raises(DeviceLost, match="arrived changed"):
+    with pytest.raises(DeviceLostError, match="arrived changed"):
         device.time(model)
     assert not phone_emulator.runs
     assert not phone_emulator.models
@@ -336,7 +336,7 @@ def test_a_program_that_vanishes_stops_the_sweep(
     (phone_emulator.root / "bin/benchmark_model").unlink()
     with pytest.raises(UserError, match="cannot be run") as error:
         device.time(model)
-    assert not isinstance(error.value, ModelFailed)
+    assert not isinstance(error.value, ModelError)
 
 
 def test_a_program_of_this_machine_is_put_on_the_phone_once(
@@ -423,13 +423,13 @@ def test_the_benchmark_app(
     device = Phone(transport, plain, TimingPlan(runs=3, warmup=1, timeout_s=5))
     assert device.identity()["program_sha256"] == hashlib.sha256(b"the app").hexdigest()
     assert device.time(model).samples["count"] == (3,)
-    with pytest.raises(ModelFailed, match=r"valid Flatbuffer|Failed to load"):
+    with pytest.raises(ModelError, match=r"valid Flatbuffer|Failed to load"):
         device.time(TFLiteModel("broken", b"no flatbuffer", "test"))
     phone_emulator.benchmark = "hang"
-    with pytest.raises(ModelFailed, match="took more than"):
+    with pytest.raises(ModelError, match="took more than"):
         Phone(transport, plain, TimingPlan(timeout_s=1)).time(model)
     (phone_emulator.root / "base.apk").unlink()
-    with pytest.raises(ModelFailed, match="Activity class"):
+    with pytest.raises(ModelError, match="Activity class"):
         device.time(model)
 
 
@@ -449,5 +449,5 @@ def test_a_linux_machine_that_runs_adbd(
 def test_close(phone: MakePhone, model: TFLiteModel) -> None:
     with phone() as device:
         device.time(model)
-    with pytest.raises(DeviceLost, match="closed"):
+    with pytest.raises(DeviceLostError, match="closed"):
         device.time(model)

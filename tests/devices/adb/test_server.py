@@ -12,7 +12,7 @@ from emulator import wait_for, wait_for_link
 
 from brpnas.devices.adb import Phone
 from brpnas.devices.adb.transport import PushRefused
-from brpnas.devices.litert import DeviceLost
+from brpnas.devices.litert import DeviceLostError
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import TimingPlan
 from brpnas.errors import UserError
@@ -48,7 +48,7 @@ def test_an_unknown_key_is_unauthorised(adb: Adb, phone_emulator: EmulatedPhone)
     wait_for(lambda: "unauthorized" in adb("devices"))
     with pytest.raises(UserError, match="accept 'Allow USB debugging") as error:
         ServerTransport(address=phone_emulator.address).reconnect()
-    assert not isinstance(error.value, DeviceLost)
+    assert not isinstance(error.value, DeviceLostError)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_phone_through_the_server(
     assert device.identity()["serial"] == "EMU0001"
     assert device.time(model).samples["count"] == (3,)
     phone_emulator.faults.kill_in = "--num_runs"
-    with pytest.raises(DeviceLost):
+    with pytest.raises(DeviceLostError):
         device.time(model)
     wait_for_link(device.reconnect, 15)
     assert device.time(model).samples["count"] == (3,)
@@ -91,7 +91,7 @@ def test_a_phone_through_the_server(
 
 def test_which_phone(adb: Adb, link: ServerTransport, phone_emulator: EmulatedPhone) -> None:
     assert ServerTransport().label == phone_emulator.address == link.label
-    with pytest.raises(DeviceLost, match="the adb server does not know it"):
+    with pytest.raises(DeviceLostError, match="the adb server does not know it"):
         ServerTransport("NO_SUCH").reconnect()
     adb("disconnect", phone_emulator.address)
     with pytest.raises(UserError, match="no phone is connected"):
@@ -102,7 +102,7 @@ def test_several_phones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServerTransport, "_states", lambda _: {"B2": "device", "A1": "offline"})
     with pytest.raises(UserError, match=r"several phones are connected: A1, B2; .*--serial"):
         ServerTransport()
-    with pytest.raises(DeviceLost, match="A1: cannot connect: is offline"):
+    with pytest.raises(DeviceLostError, match="A1: cannot connect: is offline"):
         ServerTransport("A1").reconnect()
 
 

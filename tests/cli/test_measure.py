@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from emulated_phone import EmulatedPhone
+from torch import nn
+
+from brpnas.datasets import open_table
+from brpnas.devices.store import Store
+from brpnas.devices.tflite import convert
+
+PROGRAM = (sys.executable, "-c", "from brpnas.cli import main; main()")
+SMALL = ("--cells-per-stage", 1, "--channels", 4, "--input-size", 8)
+FEW = ("--rounds", 2, "--runs", 2, "--warmup", 1, "--executor", "inline")
+SPACE = ("--space", "nasbench201", *SMALL, *FEW)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # This machine may be measured on outside of the tests: they lend their own.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> Iterator[EmulatedPhone]:
+    (tmp_path / "phone").mkdir()
+    emulated = EmulatedPhone(tmp_path / "phone")
+    emulated.toml(tmp_path / "mine.toml")
+    yield emulated
+    emulated.close()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    made = convert(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), "small")
+    (tmp_path / "small.tflite").write_bytes(made.content)
+    return "small.tflite"
+
+
+def test_cells_on_this_machine(brpnas: Any) -> None:
+    result = brpnas.json("measure", *SPACE, "--sample", 5, "--out", "t.parquet")
+    assert (result["measured"], result["failed"], result["table"]) == (5, 0, "t.parquet")
+    assert result["device"]["name"] == "local"
+    assert result["wall_s"] > 0
+    table = open_table("t.parquet")
+    assert len(table) == 5
+    assert (table.metric("latency_ms") > 0).all()
+    assert table.metric("n_samples").tolist() == [4] * 5
+    assert table.card.space == "nasbench201"
+    assert "ai-edge-litert" in table.card.device
+    assert "--sample 5" in table.card.rebuild
+
+
+def test_all_kinds_of_models_and_one_that_cannot_be_measured(brpnas: Any, model: str) -> None:
+    Path("garbage.tflite").write_bytes(b"garbage" * 100)
+    Path("nets_of_this_test.py").write_text(
+        "import torch\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)\n"
+    )
+    named = ("--model", model, "--model", "garbage.tflite", "--model", "nets_of_this_test:make")
+    result = brpnas.json("measure", *named, *FEW, "--out", "t.csv")
+    assert (result["measured"], result["failed"]) == (2, 1)
+    table = open_table("t.csv")
+    assert table.key == "model"
+    assert table.archs == [model, "garbage.tflite", "nets_of_this_test:make"]
+    assert "garbage.tflite" in table.frame["error"][1]
+    assert table.metric("latency_ms")[[0, 2]].min() > 0
+
+
+def test_int8_beside_fp32(brpnas: Any) -> None:
+    brpnas("measure", *SPACE, "--sample", 1, "--out", "a.parquet")
+    brpnas("measure", *SPACE, "--sample", 1, "--precision", "int8", "--out", "b.parquet")
+    small, large = open_table("b.parquet"), open_table("a.parquet")
+    assert small.archs == large.archs
+    assert small.metric("model_bytes") < large.metric("model_bytes")
+
+
+def test_resume_after_a_kill(brpnas: Any, tmp_path: Path) -> None:
+    asked = [str(word) for word in ("measure", *SPACE, "--sample", 40, "--out", "t.parquet")]
+    process = subprocess.Popen([*PROGRAM, *asked, "--rounds", "9"], cwd=tmp_path)
+    store, deadline = tmp_path / "t.sqlite", time.monotonic() + 120
+
+    def done() -> int:
+        if not store.exists():
+            return 0
+        with Store(store) as opened:
+            kept = [opened.done(series) for series in opened.all_series()]
+        return sum(len(rounds) for models in kept for rounds in models.values())
+
+    while done() < 60:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = done()
+    assert not (tmp_path / "t.parquet").exists()
+    assert "add --resume" in brpnas.error(*asked)
+    result = brpnas.json(*asked, "--rounds", 9, "--resume")
+    assert (result["measured"], done()) == (40, 360)
+    assert before < 360
+    assert (open_table("t.parquet").metric("n_samples") == 18).all()
+
+
+def test_other_conditions_are_not_mixed(brpnas: Any) -> None:
+    asked = ("measure", *SPACE, "--sample", 2, "--out", "t.parquet")
+    brpnas(*asked)
+    said = brpnas.error(*asked, "--runs", 3, "--resume")
+    assert "do not compare: runs was 2, now 3" in said
+    more = brpnas.json(*asked, "--rounds", 3, "--resume")
+    assert more["measured"] == 2
+    assert (open_table("t.parquet").metric("n_samples") == 6).all()
+
+
+def test_on_a_phone(brpnas: Any, phone: EmulatedPhone, model: str) -> None:
+    asked = ("measure", "--device", "mine.toml", "--address", phone.address, "--model", model)
+    result = brpnas.json(*asked, "--rounds", 2, "--runs", 3, "--out", "t.parquet")
+    assert result["measured"] == 1
+    assert result["device"]["serial"]
+    table = open_table("t.parquet")
+    assert table.metric("latency_ms")[0] > 0
+    assert table.metric("n_samples")[0] >= 6
+
+
+def test_two_phones_at_once_have_a_table_each(
+    brpnas: Any, phone: EmulatedPhone, model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = EmulatedPhone(tmp_path / "other")
+    try:
+        other.write("properties/ro.serialno", "other")
+        where = ("--address", phone.address, "--address", other.address)
+        asked = ("measure", "--device", "mine.toml", *where, "--model", model)
+        result = brpnas.json(*asked, "--rounds", 2, "--runs", 2, "--out", "t.parquet")
+    finally:
+        other.close()
+    tables = [one["table"] for one in result["devices"]]
+    assert len(set(tables)) == 2
+    assert all(open_table(table).metric("latency_ms")[0] > 0 for table in tables)
+
+
+def test_a_phone_that_is_lost_in_mid_run_is_waited_for(
+    brpnas: Any, phone: EmulatedPhone, model: str
+) -> None:
+    phone.faults.kill_in, phone.faults.down_s = "--num_runs", 0.5
+    asked = ("measure", "--device", "mine.toml", "--address", phone.address, "--model", model)
+    done = brpnas(*asked, "--rounds", 2, "--runs", 2, "--out", "t.parquet")
+    assert "trying to reconnect" in done.stderr
+    assert open_table("t.parquet").metric("latency_ms")[0] > 0
+
+
+def test_a_search_that_measures(brpnas: Any) -> None:
+    limit = ("--device", "local", "--rounds", 1, "--latency-limit", 1.0)
+    few = ("--strategy", "random", "--budget", 5)
+    result = brpnas.json("search", *limit, *few, "--out", "run")
+    assert 0 < result["best"]["latency_ms"] <= 1.0
+    assert Path("run/measurements.sqlite").exists()
+    again = brpnas.json("search", *limit, *few, "--out", "run", "--resume")
+    assert again["best"] == result["best"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--all",), "either --space or --model"),
+        (("--space", "nasbench202", "--all"), "unknown space 'nasbench202'"),
+        (("--model", "none.tflite"), "cannot read none.tflite"),
+        (("--model", "a.onnx"), "unknown kind"),
+        (("--space", "nasbench201", "--all", "--device", "pixel44"), "pixel44"),
+        (("--space", "nasbench201", "--all", "--delegate", "gpu"), "gpu"),
+        (("--space", "nasbench201", "--all", "--precision", "int4"), "unknown precision 'int4'"),
+        (("--space", "nasbench201", "--all", "--converter", "x"), "unknown converter 'x'"),
+        (("--space", "nasbench201", "--all", "--executor", "x"), "unknown executor 'x'"),
+    ],
+)
+def test_bad_options(brpnas: Any, arguments: tuple[str, ...], message: str) -> None:
+    assert message in brpnas.error("measure", *arguments, "--out", "t.parquet")
+    assert not Path("t.parquet").exists()
