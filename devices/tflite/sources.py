@@ -126,7 +126,7 @@ class FileModel:
         """The file's name."""
         return self.path.name
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Hash of the file's content; for int8, of this program's version too."""
         content = hashlib.sha256(_read(self.path)).hexdigest()
@@ -159,7 +159,7 @@ class ExportedModel:
         """The file's name."""
         return self.path.name
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Hash of the file's content, the precision and this program's version."""
         return _digest("pt2", hashlib.sha256(_read(self.path)).hexdigest(), self.precision)
@@ -197,7 +197,7 @@ class FunctionModel:
         """The target as it is written."""
         return self.target
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Hash of what the function returned, as text and weights; it has to be seeded for that."""
         module, example = self._call()

@@ -14,14 +14,29 @@ from emulator import wait_for_link
 
 from brpnas.devices.adb import Phone
 from brpnas.devices.adb import phone as phone_module
+from brpnas.devices.adb.direct import TcpTransport
 from brpnas.devices.adb.scripts import RUN
 from brpnas.devices.litert import DeviceLostError, ModelError
 from brpnas.devices.profile import Profile
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import Round, TimingPlan
 from brpnas.errors import UserError
+from brpnas.testing import LiteRTDeviceContract
 
 MakePhone = Callable[..., Phone]
+
+
+class TestContract(LiteRTDeviceContract):
+    """The phone's, over a real link to the emulated one."""
+
+    @pytest.fixture(autouse=True)
+    def _connected(self, phone_emulator: EmulatedPhone) -> None:
+        self._emulated = phone_emulator
+
+    def device(self, plan: TimingPlan) -> Phone:
+        link = TcpTransport("127.0.0.1", self._emulated.daemon.port)
+        link.reconnect()
+        return Phone(link, self._emulated.profile(), plan)
 
 
 def nothing_said(line: str) -> None:
