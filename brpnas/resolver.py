@@ -20,9 +20,9 @@ T = TypeVar("T")
 SPACES: dict[str, Callable[[], CategoricalSpace[Any]]] = {"nasbench201": NASBench201}
 """The built-in spaces by the name that the user types."""
 
-EXECUTORS: dict[str, Callable[[int, str | None], Executor]] = {
+EXECUTORS: dict[str, Callable[[int | None, str | None], Executor]] = {
     "inline": lambda _workers, _address: InProcess(),
-    "processes": lambda workers, _address: Processes(workers),
+    "processes": lambda workers, _address: Processes(workers or 1),
     "ray": RayCluster,
 }
 """The executors by the name that the user types; each is made of workers and address."""
@@ -44,13 +44,14 @@ def resolve(kind: str, name: str, choices: Mapping[str, T]) -> T:
     return choices[name]
 
 
-def make_executor(name: str, workers: int, address: str | None = None) -> Executor:
+def make_executor(name: str, workers: int | None, address: str | None = None) -> Executor:
     """Make an executor.
 
     Args:
         name: ``inline`` (one item after the other, in this process), ``processes`` (on this
             machine) or ``ray``.
-        workers: items under way at a time; ``inline`` has no choice.
+        workers: items under way at a time; ``inline`` has no choice; None: as many as the cluster
+            has cores.
         address: of the Ray cluster to join; None: an instance of Ray on this machine.
 
     Raises:

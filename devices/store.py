@@ -132,7 +132,16 @@ class Store:
     def add_model(
         self, series: Series, key: str, name: str, *, sha256: str, size: int, maker: str
     ) -> None:
-        """Note a model that was made and is about to be measured; an earlier error is forgotten."""
+        """Note a model that was made and is about to be measured; an earlier error is forgotten.
+
+        Rounds of a model of the same key but other content, as another version of a converter
+        makes it, are forgotten too.
+        """
+        self._write(
+            "DELETE FROM rounds WHERE series = ? AND key = ? AND EXISTS (SELECT 1 FROM models "
+            "WHERE series = ? AND key = ? AND sha256 <> ?)",
+            (series.id, key, series.id, key, sha256),
+        )
         self._write(
             "INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT DO UPDATE SET sha256 = "
             "excluded.sha256, bytes = excluded.bytes, maker = excluded.maker, error = NULL",

@@ -159,6 +159,7 @@ class Sweep:
                 block = unfinished[start : start + _BLOCK]
                 before = time.perf_counter()
                 made = self._make([distinct[key] for key in block])
+                left |= missing(self.store, self.series, made, self.device.plan.rounds)
                 between = time.perf_counter()
                 for key in set(block) - set(made):
                     count.add(len(left[key]))

@@ -186,10 +186,13 @@ def measure(
     store_path = measuring.store_path(out, resume)
     with contextlib.ExitStack() as stack:
         devices = [stack.enter_context(connect(profile, plan, **one)) for one in where or [{}]]
+        workers = jobs or (None if executor == "ray" else cores())
+        makers = stack.enter_context(make_executor(executor, workers, ray_address))
+        for source in rows.values():
+            _ = source.key  # files that cannot be read are an error before the store is made
         store = stack.enter_context(Store(store_path))
         conditions = {"precision": precision, "converter": converter}
         work = measuring.open_jobs(store, devices, conditions, out)
-        makers = stack.enter_context(make_executor(executor, jobs or cores(), ray_address))
         progress = stack.enter_context(progress_bar("rounds"))
         try:
             results = measuring.sweep_all(

@@ -33,7 +33,8 @@ from brpnas.errors import UserError
 
 __all__ = ["search"]
 
-_FREE = ("command", "table", "latency_table", "train_on", "test_on", "jobs")
+# What a resumed search may change: where things are, not what they are.
+_FREE = ("command", "table", "latency_table", "train_on", "test_on", "jobs", "serial", "address")
 _DETAILS = ("ctx", "out", "resume", "as_json")
 _OF_TRAINING = (
     *("train_on", "test_on", "valid_fraction", "epochs", "channels", "cells_per_stage"),

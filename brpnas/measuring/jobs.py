@@ -59,6 +59,8 @@ def store_path(out: Path, resume: bool) -> Path:
     for path in (out, store):
         if path.exists() and not resume:
             raise UserError(f"{path} is there already: add --resume, or choose another --out")
+    if out.exists() and not store.exists():
+        raise UserError(f"{out} has no measurements beside it ({store}): choose another --out")
     return store
 
 
@@ -184,8 +186,10 @@ class _InTurn(Executor):
 
     def run(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[Outcome[R]]:
         """Yield what becomes of each item, while no other thread uses the executor."""
+        # All of them at once: a generator that is left halfway would keep the lock.
         with self._lock:
-            yield from self._executor.run(function, items)
+            outcomes = list(self._executor.run(function, items))
+        yield from outcomes
 
 
 def device_name(identity: Mapping[str, str]) -> str:

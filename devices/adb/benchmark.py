@@ -19,7 +19,7 @@ __all__ = ["APK", "apk_output", "benchmark_flags", "known_flags", "parse_benchma
 APK = "org.tensorflow.lite.benchmark"
 """The package of TFLite's benchmark app."""
 
-_NUMBER = r"[-+]?[\d.]+(?:[eE][-+]?\d+)?|nan|inf"
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf"
 # The app and old builds leave out the level. Profiles have `Timings (microseconds): count=...`
 # lines of their own, which is why it must stand at the beginning.
 _COUNT = re.compile(r"(?:INFO: )?count=(\d+)\b(.*)")

@@ -42,7 +42,8 @@ fi
 # Arguments: heading mark, folder, hash and size of the model, "hash" to check its content or
 # "size", name it was just pushed under or nothing, size in KB above which old models are removed,
 # a core that is measured on, then the command. Writes sections under headings.
-# A model gets its name only when it has arrived whole.
+# A model gets its name only when it has arrived whole. Only files that are named by a hash are
+# removed: the folder may hold files of the user's.
 RUN = """
 t=$1 d=$2 h=$3 s=$4 v=$5 p=$6 k=$7 c=$8
 shift 8
@@ -61,11 +62,13 @@ if ! is "$f" "$v"; then
   echo "$t absent"
   mkdir -p "$d" 2>&1
   if ! [ -w "$d" ]; then echo "$t readonly"; exit 0; fi
-  find "$d" -name '*.part' -mmin +60 -exec rm -f {} + 2>/dev/null
+  x='[0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
+  find "$d" -maxdepth 1 -name "$x$x$x$x*.part" -mmin +60 -exec rm -f {} + 2>/dev/null
   u=$(du -sk "$d")
   if [ "${u%%[!0-9]*}" -gt "$k" ]; then
-    n=$(ls "$d" | grep -c '\\.tflite$')
-    ls -tr "$d" | grep '\\.tflite$' | head -n $(((n + 1) / 2)) | (cd "$d" && xargs rm -f)
+    m='^[0-9a-f]{64}\\.tflite$'
+    n=$(ls "$d" | grep -cE "$m")
+    ls -tr "$d" | grep -E "$m" | head -n $(((n + 1) / 2)) | (cd "$d" && xargs rm -f)
   fi
   echo "$t df"
   df -k "$d" | tail -n 1

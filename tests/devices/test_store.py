@@ -71,6 +71,16 @@ def test_a_failure_is_forgotten_when_the_model_is_made_again(tmp_path: Path) -> 
         assert (record.error, record.sha256) == ("hung", "ab")
 
 
+def test_rounds_of_another_model_of_the_same_key_are_forgotten(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        series = store.series(DESCRIPTION)
+        for sha256, left in (("ab", {"k": {0}}), ("ab", {"k": {0}}), ("cd", {})):
+            store.add_model(series, "k", "a", sha256=sha256, size=3, maker="me")
+            if sha256 == "ab":
+                store.add_round(series, "k", 0, ROUND)
+            assert store.done(series) == left
+
+
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be looked at" * 9, None])
 def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "s.sqlite"

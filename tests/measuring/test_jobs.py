@@ -42,7 +42,14 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path, there: str) -> None:
     (tmp_path / there).touch()
     with pytest.raises(UserError, match=rf"{there} is there already: add --resume"):
         store_path(tmp_path / "t.parquet", resume=False)
+    (tmp_path / "t.sqlite").touch()
     assert store_path(tmp_path / "t.parquet", resume=True) == tmp_path / "t.sqlite"
+
+
+def test_a_table_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").touch()
+    with pytest.raises(UserError, match=r"t\.parquet has no measurements beside it"):
+        store_path(tmp_path / "t.parquet", resume=True)
 
 
 def test_several_devices_have_a_table_each(store: Store, tmp_path: Path) -> None:
