@@ -272,7 +272,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _read_trace(path: Path) -> list[Step]:
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(pa.BufferReader(path.read_bytes()))
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     metrics = [name for name in table.column_names if name not in (*_FIXED, "error")]

@@ -253,6 +253,9 @@ def with_device(
 ) -> Source:
     """Add latencies that are measured during the search, of each network that is asked for.
 
+    All networks of a request are timed before the source begins with them: workers that train
+    would disturb the timing.
+
     Args:
         source: finds the other metrics; its pool stays the pool.
         device: connected.
@@ -272,7 +275,7 @@ def with_device(
     timing: MeasuringEvaluator[Any] = MeasuringEvaluator(device, folder, InProcess(), model, say)
     return replace(
         source,
-        evaluator=JoinedEvaluator([source.evaluator, timing]),
+        evaluator=JoinedEvaluator([timing, source.evaluator]),
         identity={
             **source.identity,
             "device": describe_series(device, rounds=str(device.plan.rounds), precision=precision),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from brpnas.devices.adb.phone import Phone, check_plan
+from brpnas.devices.adb.phone import Phone
 from brpnas.devices.adb.transport import Transport
 from brpnas.devices.litert import DeviceLostError, LiteRTDevice
 from brpnas.devices.local import LocalDevice
@@ -33,7 +33,7 @@ def connect(
     Raises:
         UserError: it was not reached, or cannot do what the plan asks for; says what to do.
     """
-    check_plan(profile, plan)
+    profile.check(plan)  # before a phone is asked
     return DEVICE_KINDS[profile.kind](profile, plan, serial, address)
 
 

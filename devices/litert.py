@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from time import sleep
 from typing import Self
 
 from torch import Tensor, nn
@@ -76,11 +77,16 @@ class LiteRTDevice(Device):
     def samples(self, rounds: Sequence[Round]) -> list[float]:
         """Return all figures of a model's rounds that the headline is made of, in ms."""
 
-    def wait_until_fit(self, say: Callable[[str], None]) -> Mapping[str, str | float | None]:  # noqa: ARG002
+    def wait_until_fit(
+        self,
+        say: Callable[[str], None],  # noqa: ARG002
+        pause: Callable[[float], object] = sleep,  # noqa: ARG002
+    ) -> Mapping[str, str | float | None]:
         """Wait until figures can be trusted (not busy, not hot); return the conditions.
 
         Args:
             say: called with a line for people when it has to wait.
+            pause: waits for so many seconds; what it raises ends the wait.
 
         Raises:
             UserError: it did not become fit in time; says what is in the way.

@@ -9,17 +9,19 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from brpnas.devices.litert import LiteRTDevice, ModelError
+from brpnas.devices.profile import read_profile
+from brpnas.devices.reference import REFERENCE
 from brpnas.devices.runtime import find_runtime
 from brpnas.devices.tflite import TFLiteModel
-from brpnas.devices.tflite.convert import convert
+from brpnas.devices.tflite.writer import MAKER
 from brpnas.devices.timing import Round, TimingPlan
+from brpnas.devices.trial import fill_inputs
 from brpnas.errors import UserError
 
 __all__ = ["LocalDevice"]
@@ -41,6 +43,10 @@ class LocalDevice(LiteRTDevice):
     programs disturb least; with more threads CPU time says nothing, and the headline is the
     minimum of the wall time.
 
+    A model that brpnas did not write may crash the runtime, and this process with it, or never end.
+    So it runs once in a process of its own before it is timed, and has the plan's ``timeout_s`` for
+    that; models of brpnas's own have no limit.
+
     Args:
         plan: how models are timed.
 
@@ -49,8 +55,7 @@ class LocalDevice(LiteRTDevice):
     """
 
     def __init__(self, plan: TimingPlan) -> None:
-        if plan.delegate != "cpu":
-            raise UserError(f"device 'local' has no delegate '{plan.delegate}'; accepted: cpu")
+        read_profile("local").check(plan)
         self.plan = plan
         self._runtime = find_runtime()
         self._clock = "cpu_ms" if plan.threads == 1 else "wall_ms"
@@ -60,6 +65,7 @@ class LocalDevice(LiteRTDevice):
             "latency_ms_min": f"minimum of the {clock}",
             "latency_ms_std": f"standard deviation of the {clock}",
         }
+        self._trusted: set[str] = set()
         self._checked = -_CHECK_EVERY_S
         self._fastest = np.inf
         self._conditions: Mapping[str, str | float | None] = {}
@@ -69,7 +75,7 @@ class LocalDevice(LiteRTDevice):
         return {
             "name": "local",
             "cpu": _cpu_name(),
-            "cores": str(os.cpu_count()),
+            "cores": _cores(),
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
             "runtime": f"{self._runtime.package} {self._runtime.version}",
             "runtime_sha256": self._runtime.sha256,
@@ -79,11 +85,12 @@ class LocalDevice(LiteRTDevice):
         """Run one round of a model.
 
         Raises:
-            ModelError: the runtime rejects the model or fails to run it.
+            ModelError: the runtime rejects the model, or fails or crashes or hangs when it runs it.
         """
+        self._try(model)
         try:
             interpreter = self._runtime.load(model.content, self.plan.threads)
-            _fill_inputs(interpreter)
+            fill_inputs(interpreter)
             for _ in range(self.plan.warmup):
                 interpreter.invoke()
             samples = _time(interpreter.invoke, self.plan.runs)
@@ -91,6 +98,14 @@ class LocalDevice(LiteRTDevice):
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ModelError(f"the runtime cannot run '{model.name}': {reason}") from None
         return Round(samples, self._conditions)
+
+    def _try(self, model: TFLiteModel) -> None:
+        if model.maker == MAKER or model.sha256 in self._trusted:
+            return
+        plan = self.plan
+        if reason := self._runtime.try_once(model.content, plan.threads, plan.timeout_s):
+            raise ModelError(f"the runtime cannot run '{model.name}': it {reason}")
+        self._trusted.add(model.sha256)
 
     def summarise(self, rounds: Sequence[Round]) -> dict[str, float]:
         """Reduce rounds to columns: headline, minimum and deviation are of the headline's clock."""
@@ -110,7 +125,9 @@ class LocalDevice(LiteRTDevice):
         """Return every run's time by the headline's clock."""
         return [value for one in rounds for value in one.samples[self._clock]]
 
-    def wait_until_fit(self, say: Callable[[str], None]) -> Mapping[str, str | float | None]:
+    def wait_until_fit(
+        self, say: Callable[[str], None], pause: Callable[[float], object] = sleep
+    ) -> Mapping[str, str | float | None]:
         """Wait while a reference network gets too little of a core, or runs far too slowly."""
         if time.monotonic() - self._checked < _CHECK_EVERY_S:
             return self._conditions
@@ -125,7 +142,7 @@ class LocalDevice(LiteRTDevice):
             if not said:
                 say(f"waiting, this machine is too busy: {reason}")
                 said = True
-            time.sleep(1)
+            pause(1)
         self._checked = time.monotonic()
         return self._conditions
 
@@ -166,32 +183,19 @@ def _time(invoke: Callable[[], object], runs: int) -> dict[str, tuple[float, ...
     return {"cpu_ms": tuple(cpu), "wall_ms": tuple(wall)}
 
 
-def _fill_inputs(interpreter: Any) -> None:  # noqa: ANN401 - it comes without types
-    """Give every input noise: zeros, or what the memory held, may be faster or slower to add."""
-    noise = np.random.default_rng(0)
-    for entry in interpreter.get_input_details():
-        kind = np.dtype(entry["dtype"])
-        if kind.kind in "iu":
-            info = np.iinfo(kind)
-            high = min(int(info.max), 127)  # an index into a vocabulary must stay small
-            low = max(int(info.min), -128) if kind.itemsize == 1 else 0
-            values = noise.integers(low, high, entry["shape"], endpoint=True)
-        else:
-            values = noise.standard_normal(entry["shape"])
-        interpreter.set_tensor(entry["index"], values.astype(kind))
-
-
 @functools.cache
 def _reference() -> Any:  # noqa: ANN401 - it comes without types
-    """A small network whose time tells how fast this machine is now."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        layers = [nn.Conv2d(16, 16, 3, padding=1) for _ in range(4)]
-    model = convert(nn.Sequential(*layers).eval(), torch.zeros(1, 16, 32, 32), "reference")
-    interpreter = find_runtime().load(model.content, 1)
-    _fill_inputs(interpreter)
+    interpreter = find_runtime().load(REFERENCE.read_bytes(), 1)
+    fill_inputs(interpreter)
     interpreter.invoke()
     return interpreter
+
+
+def _cores() -> str:
+    """Return how many cores there are, and how many of them this process may use."""
+    count = os.cpu_count()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count
+    return str(count) if usable == count else f"{usable} of {count}"
 
 
 def _cpu_name() -> str:

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from brpnas.devices.timing import TimingPlan
 from brpnas.errors import UserError, unknown_name
 
 __all__ = ["AdbSettings", "Profile", "ThermalGate", "built_in_profiles", "read_profile"]
@@ -101,6 +102,23 @@ class Profile:
         """The lowest core of the mask; 0 if there is no mask."""
         mask = int(self.cpu_mask or "1", 16)
         return (mask & -mask).bit_length() - 1
+
+    def check(self, plan: TimingPlan) -> None:
+        """Check that the device can do what a plan asks for.
+
+        Raises:
+            UserError: no such delegate, or more threads than cores.
+        """
+        if plan.delegate not in self.delegates:
+            raise UserError(
+                f"device '{self.name}' has no delegate '{plan.delegate}'; accepted: "
+                f"{', '.join(self.delegates)}"
+            )
+        if self.cores is not None and plan.threads > self.cores:
+            raise UserError(
+                f"{plan.threads} threads on the {self.cores} cores of mask {self.cpu_mask} of "
+                f"device '{self.name}' would wait for each other; accepted: 1 to {self.cores}"
+            )
 
 
 def built_in_profiles() -> list[str]:

@@ -181,18 +181,6 @@ class Store:
             found.setdefault(key, set()).add(number)
         return found
 
-    def records(self, series: Series) -> Iterator[tuple[str, ModelRecord]]:
-        """Yield every model's key and record, ordered by name."""
-        with self._said_plainly():
-            models = self._db.execute(
-                "SELECT key, name, sha256, bytes, maker, error FROM models WHERE series = ? "
-                "ORDER BY name, key",
-                (series.id,),
-            ).fetchall()
-        for key, name, sha256, size, maker, error in models:
-            rounds = self._rounds(series, key)
-            yield key, ModelRecord(name, sha256, size, maker, error, rounds)
-
     def record(self, series: Series, key: str) -> ModelRecord | None:
         """Return what is known of one model, or None."""
         with self._said_plainly():

@@ -8,29 +8,37 @@ import hashlib
 import os
 import random
 import shutil
+import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from brpnas.devices.litert import DeviceLostError, LiteRTDevice, ModelError
 from brpnas.devices.store import Series, Store
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.tflite.sources import ModelSource
+from brpnas.devices.timing import Round
 from brpnas.errors import UserError
 from brpnas.executors import Executor
 
 __all__ = [
-    "Count",
+    "Progress",
     "Sweep",
     "SweepResult",
+    "Work",
     "describe_series",
     "exclusive",
-    "missing",
+    "models_kept",
+    "take_turns",
 ]
+
+Progress = Callable[[int, int], None]
+"""Called with (rounds done, rounds in all)."""
 
 _BLOCK = 256
 # Long enough for a phone to start again.
@@ -77,13 +85,11 @@ def exclusive(device: Mapping[str, str]) -> Iterator[None]:
         device: its identity.
 
     Raises:
-        UserError: another process measures on it.
+        UserError: another process measures on it, or the folder of locks is not this user's alone.
     """
     name = device.get("serial", device["name"])
-    folder = Path(tempfile.gettempdir()) / f"brpnas-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    with (folder / f"device-{digest}.lock").open("a+") as lock:
+    with _open_lock(f"device-{digest}.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -98,12 +104,107 @@ def exclusive(device: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def missing(store: Store, series: Series, keys: Iterable[str], rounds: int) -> dict[str, list[int]]:
-    """Return the rounds that are not measured yet, by the key of their model."""
-    done = store.done(series)
-    return {
-        key: [number for number in range(rounds) if number not in done.get(key, ())] for key in keys
-    }
+def _open_lock(name: str) -> TextIO:
+    """Open a file in this user's folder of locks; others can write the folder around that."""
+    folder = Path(tempfile.gettempdir()) / f"brpnas-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+        if own and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            return os.fdopen(os.open(folder / name, flags, 0o600), "r+")
+        reason = "it is a link, or others own it or may write to it"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise UserError(
+        f"folder {folder}, in which brpnas notes the devices in use, cannot be used: {reason}; "
+        "remove it, or name another folder by the environment variable TMPDIR"
+    )
+
+
+class Work:
+    """What a sweep is to measure, and how much of it is done.
+
+    Args:
+        store: keeps the rounds.
+        series: of the store.
+        sources: of the models; those with the same key are measured once.
+        rounds: of each.
+        order: shuffles.
+        progress: told of every round that is done.
+
+    Attributes:
+        sources: by key; without those that have all rounds, in random order.
+        models: how many there are with those.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        series: Series,
+        sources: Sequence[ModelSource],
+        rounds: int,
+        order: random.Random,
+        progress: Progress | None,
+    ) -> None:
+        self._store, self._series, self._rounds = store, series, rounds
+        self._progress = progress
+        distinct = {source.key: source for source in sources}
+        self.models = len(distinct)
+        left = self.left(distinct)
+        unfinished = [key for key in distinct if left[key]]
+        order.shuffle(unfinished)
+        self.sources = {key: distinct[key] for key in unfinished}
+        self._total = rounds * len(distinct)
+        self._done = self._total - sum(map(len, left.values()))
+
+    def left(self, keys: Collection[str]) -> dict[str, list[int]]:
+        """Return the rounds that are not measured yet, by the key of their model."""
+        done = self._store.done(self._series)
+        return {
+            key: [number for number in range(self._rounds) if number not in done.get(key, ())]
+            for key in keys
+        }
+
+    def count(self, rounds: int) -> None:
+        """Count rounds as done, and report."""
+        self._done += rounds
+        if self._progress:
+            self._progress(self._done, self._total)
+
+
+def take_turns(
+    keys: Iterable[str], time: Callable[[str], Round]
+) -> Iterator[tuple[str, Round | ModelError]]:
+    """Yield what a round of each model gives.
+
+    One that fails is tried again after all others, unless it brought the device down.
+    """
+    queue, failed = deque(keys), set[str]()
+    while queue:
+        key = queue.popleft()
+        try:
+            result: Round | ModelError = time(key)
+        except ModelError as error:
+            if key not in failed and not isinstance(error, _BringsDownError):
+                failed.add(key)
+                queue.append(key)
+                continue
+            result = error
+        yield key, result
+
+
+@contextlib.contextmanager
+def models_kept(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong with a folder of models, such as a full disk, into the user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot keep models in {folder}: {error.strerror}; make room there, then repeat the "
+            "command with --resume: what was measured is kept"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -111,7 +212,8 @@ class Sweep:
     """Measures models on one device, and keeps every round in a store.
 
     Models are made in blocks, each of which is measured in rounds; in each round its models come
-    in a new random order. A model that fails gets a second chance at the end of its round.
+    in a new random order. A model that fails gets a second chance at the end of its round, unless
+    it brought the device down.
 
     Attributes:
         device: connected.
@@ -121,7 +223,8 @@ class Sweep:
         folder: keeps the models of a block meanwhile; removed at the end.
         say: called with lines for people.
         seed: of the order.
-        stop: once set, the sweep ends before the next round of a model.
+        stop: once set, the sweep ends with KeyboardInterrupt: before the next round of a model, or
+            at once while it waits.
     """
 
     device: LiteRTDevice
@@ -133,58 +236,56 @@ class Sweep:
     seed: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(
-        self, sources: Sequence[ModelSource], progress: Callable[[int, int], None] | None = None
-    ) -> SweepResult:
+    def run(self, sources: Sequence[ModelSource], progress: Progress | None = None) -> SweepResult:
         """Measure what the store does not hold yet; models that failed before are tried again.
 
         Args:
             sources: of the models; those with the same key are measured once.
-            progress: called with (rounds done, rounds in all).
+            progress: told of every round that is done.
 
         Raises:
-            UserError: the device is lost for good or not fit, or the store cannot be written;
-                what was measured stays.
+            UserError: the device is lost for good or not fit, or the store or the folder cannot be
+                written; what was measured stays.
         """
         order = random.Random(self.seed)  # noqa: S311 - no secret
-        distinct = {source.key: source for source in sources}
-        left = missing(self.store, self.series, distinct, self.device.plan.rounds)
-        unfinished = [key for key in distinct if left[key]]
-        order.shuffle(unfinished)
-        count = Count(self.device.plan.rounds * len(distinct), progress)
-        count.done = count.total - sum(map(len, left.values()))
+        rounds = self.device.plan.rounds
+        work = Work(self.store, self.series, sources, rounds, order, progress)
+        keys = list(work.sources)
         failed, convert_s, measure_s = 0, 0.0, 0.0
         try:
-            for start in range(0, len(unfinished), _BLOCK):
-                block = unfinished[start : start + _BLOCK]
+            for start in range(0, len(keys), _BLOCK):
+                block = keys[start : start + _BLOCK]
                 before = time.perf_counter()
-                made = self._make([distinct[key] for key in block])
-                left |= missing(self.store, self.series, made, self.device.plan.rounds)
+                made = self._make([work.sources[key] for key in block])
+                # Only now: rounds of a model that is made otherwise today do not count any more.
+                left = work.left(block)
                 between = time.perf_counter()
                 for key in set(block) - set(made):
-                    count.add(len(left[key]))
-                failures = self._measure(made, left, order, count)
+                    work.count(len(left[key]))
+                failures = self._measure(made, left, order, work)
                 convert_s += between - before
                 measure_s += time.perf_counter() - between
-                failed += len(block) - len(made) + len(failures)
+                failed += len(block) - len(made) + failures
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
-        return SweepResult(len(distinct) - failed, failed, convert_s, measure_s)
+        return SweepResult(work.models - failed, failed, convert_s, measure_s)
 
     def _make(self, sources: Sequence[ModelSource]) -> dict[str, _Made]:
         """Make models and put them into the folder; note those that cannot be made."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
         made = {}
         outcomes = self.executor.run(_call, sources)
         for source, outcome in zip(sources, outcomes, strict=True):
+            self._pause(0)
             model = outcome.value
             if model is None:
                 reason = (outcome.error or "").removeprefix("UserError: ")
                 self.store.add_failure(self.series, source.key, source.name, reason)
                 continue
             path = self.folder / f"{model.sha256}.tflite"
-            path.write_bytes(model.content)
+            with models_kept(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(model.content)
             made[source.key] = _Made(model.name, path, model.maker)
             self.store.add_model(
                 self.series,
@@ -201,54 +302,48 @@ class Sweep:
         made: Mapping[str, _Made],
         left: Mapping[str, list[int]],
         order: random.Random,
-        count: Count,
-    ) -> set[str]:
-        """Measure a block; return the keys of the models that failed."""
-        failures: dict[str, str] = {}
+        work: Work,
+    ) -> int:
+        """Measure a block; return how many of its models failed."""
+        failed: set[str] = set()
         for number in range(self.device.plan.rounds):
-            turn = [key for key in made if number in left[key] and key not in failures]
+            turn = [key for key in made if number in left[key] and key not in failed]
             order.shuffle(turn)
-            again: list[str] = []
-            for key in turn:
-                if self._time(key, made[key], number) is not None:
-                    again.append(key)
+            for key, result in take_turns(turn, lambda key: self._time(made[key])):
+                if isinstance(result, Round):
+                    self.store.add_round(self.series, key, number, result)
+                    work.count(1)
                 else:
-                    count.add(1)
-            for key in again:
-                reason = self._time(key, made[key], number)
-                if reason is not None:
-                    failures[key] = reason
-                    self.store.add_failure(self.series, key, made[key].name, reason)
-                    count.add(sum(later >= number for later in left[key]))
-                else:
-                    count.add(1)
-        return set(failures)
+                    failed.add(key)
+                    self.store.add_failure(self.series, key, made[key].name, str(result))
+                    work.count(sum(later >= number for later in left[key]))
+        return len(failed)
 
-    def _time(self, key: str, made: _Made, number: int) -> str | None:
-        """Measure one round and keep it; return why the model failed, or None."""
-        if self.stop.is_set():
-            raise KeyboardInterrupt
-        model = made.read()
+    def _time(self, made: _Made) -> Round:
+        """Measure one round of a model, also where the device is lost meanwhile and comes back."""
+        self._pause(0)
+        with models_kept(self.folder):
+            model = made.read()
         for _ in range(_LOSSES):
             try:
-                self.device.wait_until_fit(self.say)
-                result = self.device.time(model)
-            except ModelError as error:
-                return str(error)
+                self.device.wait_until_fit(self.say, self._pause)
+                return self.device.time(model)
             except DeviceLostError as error:
                 lost = error
                 self._reconnect(error)
-            else:
-                self.store.add_round(self.series, key, number, result)
-                return None
-        # It may be the model that brings the device down: the others get their turn.
-        return f"the device was lost {_LOSSES} times while it ran this model: {lost}"
+        raise _BringsDownError(
+            f"the device was lost {_LOSSES} times while it ran this model: {lost}"
+        )
+
+    def _pause(self, seconds: float) -> None:
+        if self.stop.wait(seconds):
+            raise KeyboardInterrupt
 
     def _reconnect(self, lost: DeviceLostError) -> None:
         """Wait for the device to come back."""
         self.say(f"{lost}; trying to reconnect")
         for seconds in _RECONNECT_S:
-            time.sleep(seconds)
+            self._pause(seconds)
             try:
                 self.device.reconnect()
             except DeviceLostError as error:
@@ -273,19 +368,8 @@ class _Made:
         return TFLiteModel(self.name, self.path.read_bytes(), self.maker)
 
 
-@dataclass
-class Count:
-    """Rounds done, of how many."""
-
-    total: int
-    progress: Callable[[int, int], None] | None
-    done: int = 0
-
-    def add(self, rounds: int) -> None:
-        """Count rounds, and report."""
-        self.done += rounds
-        if self.progress:
-            self.progress(self.done, self.total)
+class _BringsDownError(ModelError):
+    """The device was lost so often with this model that it may be the model's fault."""
 
 
 def _call(source: ModelSource) -> TFLiteModel:

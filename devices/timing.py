@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,10 +22,11 @@ class TimingPlan:
         warmup: runs before them, not counted, in each round.
         threads: of the runtime.
         delegate: what runs the model: ``cpu``, ``gpu`` or ``dsp``.
-        timeout_s: after which one round of one model counts as hung.
+        timeout_s: after which one round of one model counts as hung on a phone, and on this machine
+            the first run of a model that brpnas did not write.
 
     Raises:
-        ValueError: a number below its smallest.
+        ValueError: a number below its smallest, or a time without end.
     """
 
     rounds: int = 5
@@ -39,8 +41,8 @@ class TimingPlan:
         for name, least in smallest.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if not self.timeout_s > 0:
-            raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
+        if not 0 < self.timeout_s < math.inf:
+            raise ValueError(f"timeout_s must be a number above 0, not {self.timeout_s}")
 
 
 @dataclass(frozen=True)

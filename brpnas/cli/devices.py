@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from brpnas.cli._output import print_json, show
+from brpnas.errors import UserError
 
 __all__ = ["devices"]
 
@@ -92,6 +93,8 @@ def doctor(
     from brpnas.devices.profile import read_profile
 
     profile = read_profile(device)
+    if profile.kind == "local" and (serial or address):
+        raise UserError(f"--serial and --address name a phone; '{device}' is this machine")
     checks = examine(profile, serial=serial, address=address)
     problems = sum(check.state == "problem" for check in checks)
     if as_json:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from brpnas.cli._output import command_line, cores, note, print_json, progress_bar, show
 from brpnas.errors import UserError
 
+if TYPE_CHECKING:
+    from brpnas.measuring import Ended
+
 __all__ = ["measure"]
 
 _WHAT = "What to measure"
 _HOW = "How to measure"
 _WHERE = "Where to measure"
+_SHOWN = ("measured", "failed", "table", "convert_s")
 
 
 def measure(
@@ -90,27 +94,36 @@ def measure(
         ),
     ] = "auto",
     channels: Annotated[
-        int, typer.Option(min=1, help="Width of the first stage.", rich_help_panel=_WHAT)
+        int, typer.Option(min=1, max=4096, help="Width of the first stage.", rich_help_panel=_WHAT)
     ] = 16,
     cells_per_stage: Annotated[
-        int, typer.Option(min=1, help="Depth of each stage.", rich_help_panel=_WHAT)
+        int, typer.Option(min=1, max=1000, help="Depth of each stage.", rich_help_panel=_WHAT)
     ] = 5,
     input_size: Annotated[
-        int, typer.Option(min=4, help="Height and width of the image.", rich_help_panel=_WHAT)
+        int,
+        typer.Option(min=4, max=4096, help="Height and width of the image.", rich_help_panel=_WHAT),
     ] = 32,
     rounds: Annotated[
-        int, typer.Option(min=1, help="How often each model's turn comes.", rich_help_panel=_HOW)
+        int,
+        typer.Option(
+            min=1, max=1000, help="How often each model's turn comes.", rich_help_panel=_HOW
+        ),
     ] = 5,
     runs: Annotated[
-        int, typer.Option(min=1, help="Counted runs in each round.", rich_help_panel=_HOW)
+        int,
+        typer.Option(min=1, max=100_000, help="Counted runs in each round.", rich_help_panel=_HOW),
     ] = 10,
     warmup: Annotated[
-        int, typer.Option(min=0, help="Runs before them, not counted.", rich_help_panel=_HOW)
+        int,
+        typer.Option(
+            min=0, max=100_000, help="Runs before them, not counted.", rich_help_panel=_HOW
+        ),
     ] = 5,
     threads: Annotated[
         int | None,
         typer.Option(
             min=1,
+            max=1024,
             help="Threads of the runtime.",
             show_default="the profile's, else 1",
             rich_help_panel=_HOW,
@@ -119,7 +132,10 @@ def measure(
     timeout: Annotated[
         float,
         typer.Option(
-            min=1, help="Seconds after which one round counts as hung.", rich_help_panel=_HOW
+            min=1,
+            max=86_400,
+            help="Seconds after which one round counts as hung.",
+            rich_help_panel=_HOW,
         ),
     ] = 120,
     executor: Annotated[
@@ -156,7 +172,6 @@ def measure(
     Every round is kept as soon as it is measured, in a store beside the table (.sqlite).
     """
     from brpnas import measuring
-    from brpnas.datasets import write_table
     from brpnas.devices.connect import connect
     from brpnas.devices.profile import read_profile
     from brpnas.devices.store import Store
@@ -186,13 +201,14 @@ def measure(
     store_path = measuring.store_path(out, resume)
     with contextlib.ExitStack() as stack:
         devices = [stack.enter_context(connect(profile, plan, **one)) for one in where or [{}]]
+        tables = measuring.table_paths(out, devices, store_path, resume)
         workers = jobs or (None if executor == "ray" else cores())
         makers = stack.enter_context(make_executor(executor, workers, ray_address))
         for source in rows.values():
             _ = source.key  # files that cannot be read are an error before the store is made
         store = stack.enter_context(Store(store_path))
         conditions = {"precision": precision, "converter": converter}
-        work = measuring.open_jobs(store, devices, conditions, out)
+        work = measuring.open_jobs(store, devices, conditions, tables)
         progress = stack.enter_context(progress_bar("rounds"))
         try:
             results = measuring.sweep_all(
@@ -204,37 +220,39 @@ def measure(
                 "--resume"
             ) from None
         command = command_line(ctx, leave_out=("resume", "as_json"))
-        lost = [result for result in results if isinstance(result, UserError)]
-        summaries: list[dict[str, Any]] = []
-        for job, result in zip(work, results, strict=True):
-            if isinstance(result, UserError):
-                continue
-            table = measuring.export(job, rows, wanted, command)
-            write_table(table, job.table)
-            summaries.append(
-                {
-                    "measured": result.measured,
-                    "failed": result.failed,
-                    "table": str(job.table),
-                    "device": dict(job.device.identity()),
-                }
-            )
-    wall_s = round(time.perf_counter() - started, 3)
-    if lost:
+        ended = [
+            measuring.end(job, result, rows, wanted, command)
+            for job, result in zip(work, results, strict=True)
+        ]
+    _tell(ended, round(time.perf_counter() - started, 3), as_json)
+
+
+def _tell(ended: list[Ended], wall_s: float, as_json: bool) -> None:
+    """Print what was measured; end as a failure if a device was lost."""
+    summaries = [one.summary() for one in ended if one.table is not None]
+    lost = [(one.job.name, one.error) for one in ended if one.error is not None]
+    if as_json and summaries:
+        content = summaries[0] if len(ended) == 1 else {"devices": summaries}
+        gone = [{"device": name, "error": str(error)} for name, error in lost]
+        print_json({**content, "wall_s": wall_s, **({"lost": gone} if gone else {})})
+    elif not as_json:
         for summary in summaries:
-            note(f"measured on a device that was not lost: {summary['table']}")
-        raise lost[0]
-    if as_json:
-        content = summaries[0] if len(summaries) == 1 else {"devices": summaries}
-        print_json({**content, "wall_s": wall_s})
-        return
-    for summary in summaries:
-        facts = {name: value for name, value in summary["device"].items() if "sha256" not in name}
-        show(
-            f"Measured in {wall_s:,.0f} s",
-            ("measure", "value"),
-            [(name, summary[name]) for name in ("measured", "failed", "table")]
-            + list(facts.items()),
-        )
-        if summary["failed"]:
-            note(f"the column error of {summary['table']} says why {summary['failed']} failed")
+            _show(summary, wall_s)
+    for name, error in lost:
+        note(f"error: {error}" if len(ended) == 1 else f"error: device '{name}': {error}")
+    for _, error in lost:
+        if not isinstance(error, UserError | OSError):
+            raise error  # our own mistake: where it was made has to be seen
+    if lost:
+        raise typer.Exit(2)
+
+
+def _show(summary: dict[str, Any], wall_s: float) -> None:
+    facts = {name: value for name, value in summary["device"].items() if "sha256" not in name}
+    show(
+        f"Measured in {wall_s:,.0f} s",
+        ("measure", "value"),
+        [(name, summary[name]) for name in _SHOWN] + list(facts.items()),
+    )
+    if summary["failed"]:
+        note(f"the column error of {summary['table']} says why {summary['failed']} failed")

@@ -148,7 +148,8 @@ def search(
         str, typer.Option(help="fp32, or int8: quantised before.", rich_help_panel=_TIMING)
     ] = "fp32",
     rounds: Annotated[
-        int, typer.Option(min=1, help="How often its turn comes.", rich_help_panel=_TIMING)
+        int,
+        typer.Option(min=1, max=1000, help="How often its turn comes.", rich_help_panel=_TIMING),
     ] = 5,
     train_on: Annotated[
         Path | None,
@@ -180,7 +181,7 @@ def search(
         int, typer.Option(min=2, help="Images per step.", rich_help_panel=_TRAINING)
     ] = 64,
     learning_rate: Annotated[
-        float, typer.Option(min=0, help="At the first step.", rich_help_panel=_TRAINING)
+        float, typer.Option(min=0, max=1000, help="At the first step.", rich_help_panel=_TRAINING)
     ] = 0.1,
     crop: Annotated[
         int, typer.Option(min=0, help="Random shift, in pixels.", rich_help_panel=_TRAINING)
@@ -237,6 +238,11 @@ def search(
     with contextlib.ExitStack() as stack:
         asked = SimpleNamespace(**{**ctx.params, "latency_table": latency_table})
         source = open_source(asked, networks, wanted, limits, folder, stack)
+        if ctx.params["latency_table"] and "latency_table_sha256" not in source.identity:
+            raise UserError(
+                f"--latency-table {latency_table} has none of the columns that are limited "
+                f"({', '.join(limited)}): name one of its columns with --latency, or leave it out"
+            )
         where = table or train_on or TABLE
         if budget > len(source.pool):
             raise UserError(

@@ -17,7 +17,9 @@ A = TypeVar("A", bound=Architecture)
 class JoinedEvaluator(Evaluator[A]):
     """Asks several evaluators for the same networks and puts their metrics side by side.
 
-    A part that fails keeps the metrics of the others; the evaluation tells its reason.
+    A part that fails keeps the metrics of the others; the evaluation tells its reason. Each network
+    is asked of the parts in their order, so that a first part that answers for a whole request at
+    once, as timing does, has the machine to itself.
 
     Args:
         parts: the evaluators; the metrics are in their order.

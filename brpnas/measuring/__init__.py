@@ -1,7 +1,18 @@
 """From what the user names to a table: models, devices, the sweep between them, the export."""
 
 from brpnas.measuring.choice import Wanted, choose_models
-from brpnas.measuring.export import export
-from brpnas.measuring.jobs import Job, open_jobs, store_path, sweep_all
+from brpnas.measuring.export import Ended, end, export
+from brpnas.measuring.jobs import Job, open_jobs, store_path, sweep_all, table_paths
 
-__all__ = ["Job", "Wanted", "choose_models", "export", "open_jobs", "store_path", "sweep_all"]
+__all__ = [
+    "Ended",
+    "Job",
+    "Wanted",
+    "choose_models",
+    "end",
+    "export",
+    "open_jobs",
+    "store_path",
+    "sweep_all",
+    "table_paths",
+]

@@ -4,24 +4,84 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from brpnas import __version__
-from brpnas.datasets import Card, Table
+from brpnas.datasets import Card, Table, write_table
 from brpnas.devices.litert import LiteRTDevice
 from brpnas.devices.store import ModelRecord
+from brpnas.devices.sweep import SweepResult
 from brpnas.devices.tflite.sources import ModelSource
 from brpnas.devices.timing import Round
 from brpnas.errors import UserError
 from brpnas.measuring.choice import Wanted
-from brpnas.measuring.jobs import Job, device_name
+from brpnas.measuring.jobs import Job, check_same_device, device_name
 
-__all__ = ["export"]
+__all__ = ["Ended", "end", "export"]
 
 _DECIMALS = 5
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of one device and its table.
+
+    Attributes:
+        job: the device and what was asked of it.
+        table: as it was written; None if there is none.
+        error: what ended the sweep or kept the table from being written, if something did.
+        convert_s: seconds spent on making models; None if the sweep did not end well.
+    """
+
+    job: Job
+    table: Table | None
+    error: Exception | None
+    convert_s: float | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Count the table's rows with figures and without, and say whose they are."""
+        if self.table is None:
+            return {}
+        measured = int(self.table.frame["latency_ms"].notna().sum())
+        return {
+            "measured": measured,
+            "failed": len(self.table) - measured,
+            "table": str(self.job.table),
+            "device": dict(self.job.device.identity()),
+            "convert_s": None if self.convert_s is None else round(self.convert_s, 3),
+        }
+
+
+def end(
+    job: Job,
+    result: SweepResult | Exception,
+    sources: Mapping[str, ModelSource],
+    wanted: Wanted,
+    command: str,
+) -> Ended:
+    """Write the table of one device, also of one that was lost, as far as it came.
+
+    Args:
+        job: the device, its store and series.
+        result: of its sweep.
+        sources: as for ``export``, and so are the others.
+        wanted: what the user named.
+        command: repeats the measurement.
+    """
+    lost = result if isinstance(result, Exception) else None
+    try:
+        table = export(job, sources, wanted, command)
+        check_same_device(job.table, job.device)  # another command may have made it meanwhile
+        write_table(table, job.table)
+    except Exception as error:  # noqa: BLE001 - the tables of other devices are still to come
+        return Ended(job, None, lost or error)
+    if isinstance(result, Exception):
+        return Ended(job, table, result)
+    return Ended(job, table, None, result.convert_s)
 
 
 def export(job: Job, sources: Mapping[str, ModelSource], wanted: Wanted, command: str) -> Table:

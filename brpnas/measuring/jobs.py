@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from brpnas.datasets import check_writable
+from brpnas.datasets import check_writable, read_table
 from brpnas.devices.litert import LiteRTDevice
 from brpnas.devices.local import LocalDevice
 from brpnas.devices.spread import SpreadSweep
 from brpnas.devices.store import Series, Store
-from brpnas.devices.sweep import Sweep, SweepResult, describe_series, exclusive
+from brpnas.devices.sweep import Progress, Sweep, SweepResult, describe_series, exclusive
 from brpnas.devices.tflite.sources import ModelSource
 from brpnas.errors import UserError
-from brpnas.executors import Executor, Outcome
+from brpnas.executors import Executor
+from brpnas.measuring.shared import SharedExecutor
 
-__all__ = ["Job", "device_name", "open_jobs", "store_path", "sweep_all"]
-
-T = TypeVar("T")
-R = TypeVar("R")
+__all__ = [
+    "Job",
+    "check_same_device",
+    "device_name",
+    "open_jobs",
+    "store_path",
+    "sweep_all",
+    "table_paths",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,11 @@ class Job:
     series: Series
     table: Path
 
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return device_name(self.device.identity())
+
 
 def store_path(out: Path, resume: bool) -> Path:
     """Return where the rounds are kept: beside the table, under its name and ``.sqlite``.
@@ -56,31 +68,26 @@ def store_path(out: Path, resume: bool) -> Path:
     """
     check_writable(out)
     store = out.with_suffix(".sqlite")
-    for path in (out, store):
-        if path.exists() and not resume:
-            raise UserError(f"{path} is there already: add --resume, or choose another --out")
-    if out.exists() and not store.exists():
-        raise UserError(f"{out} has no measurements beside it ({store}): choose another --out")
+    if store.exists() and not resume:
+        raise _is_there(store)
+    _check_ours(out, store, resume)
     return store
 
 
-def open_jobs(
-    store: Store,
-    devices: Sequence[LiteRTDevice],
-    conditions: Mapping[str, str],
-    out: Path,
-) -> list[Job]:
-    """Find or make the series of each device.
+def table_paths(
+    out: Path, devices: Sequence[LiteRTDevice], store: Path, resume: bool
+) -> list[Path]:
+    """Return the table of each device; with several of them, its name is added to ``out``.
 
     Args:
-        store: may hold measurements of other devices too.
+        out: the table as the user named it.
         devices: connected.
-        conditions: what figures depend on besides the device and its plan.
-        out: the table; with several devices, the name of each is added to it.
+        store: as ``store_path`` returned it.
+        resume: whether the user means to go on with what is there.
 
     Raises:
-        UserError: a device is given twice, or the store holds measurements of it that were made
-            under other conditions, which are named.
+        UserError: a device is given twice; a table is there and ``resume`` is not asked for, or
+            was not made of this device.
     """
     names = [device_name(device.identity()) for device in devices]
     for name in names:
@@ -89,10 +96,63 @@ def open_jobs(
     tables = [out] if len(devices) == 1 else [
         out.with_stem(f"{out.stem}-{re.sub('[^A-Za-z0-9.]+', '_', name)}") for name in names
     ]  # fmt: skip
-    series = [_series(store, device, conditions) for device in devices]
+    for table, device in zip(tables, devices, strict=True):
+        _check_ours(table, store, resume)
+        check_same_device(table, device)
+    return tables
+
+
+def check_same_device(table: Path, device: LiteRTDevice) -> None:
+    """Check that a table, if it is there, was made of this device, so that it may be replaced.
+
+    Raises:
+        UserError: it was made of something else, or cannot be read.
+    """
+    if not table.exists():
+        return
+    identity = device.identity()
+    name = device_name(identity)
+    before = read_table(table).card.device
+    # Another system or runtime of the same device is for the store to refuse, with the differences.
+    if f"{'serial' if 'serial' in identity else 'name'}: {name}" not in before.split("; "):
+        raise UserError(
+            f"{table} was not measured on device '{name}' but on another ({before or 'unknown'}): "
+            "choose another --out, or move that table away"
+        )
+
+
+def _check_ours(table: Path, store: Path, resume: bool) -> None:
+    if table.exists() and not resume:
+        raise _is_there(table)
+    if table.exists() and not store.exists():
+        raise UserError(f"{table} has no measurements beside it ({store}): choose another --out")
+
+
+def _is_there(path: Path) -> UserError:
+    return UserError(f"{path} is there already: add --resume, or choose another --out")
+
+
+def open_jobs(
+    store: Store,
+    devices: Sequence[LiteRTDevice],
+    conditions: Mapping[str, str],
+    tables: Sequence[Path],
+) -> list[Job]:
+    """Find or make the series of each device.
+
+    Args:
+        store: may hold measurements of other devices too.
+        devices: connected.
+        conditions: what figures depend on besides the device and its plan.
+        tables: as ``table_paths`` returned them.
+
+    Raises:
+        UserError: the store holds measurements of a device that were made under other conditions,
+            which are named.
+    """
     return [
-        Job(device, store, one, table)
-        for device, one, table in zip(devices, series, tables, strict=True)
+        Job(device, store, _series(store, device, conditions), table)
+        for device, table in zip(devices, tables, strict=True)
     ]
 
 
@@ -114,18 +174,18 @@ def sweep_all(
     sources: Sequence[ModelSource],
     executor: Executor,
     say: Callable[[str], None],
-    progress: Callable[[int, int], None],
+    progress: Progress,
     *,
     on_workers: bool = False,
-) -> list[SweepResult | UserError]:
+) -> list[SweepResult | Exception]:
     """Measure all models on every device, the devices side by side.
 
     Args:
         jobs: one for each device.
         sources: of the models.
-        executor: makes the models, of all devices in turn.
+        executor: makes the models, each once for all devices.
         say: called with lines for people.
-        progress: called with (rounds done, rounds in all), over all devices.
+        progress: told of every round that is done, over all devices.
         on_workers: measure on the executor's machines, which are equal to this one; the only
             device is this machine then.
 
@@ -133,63 +193,46 @@ def sweep_all(
         How each ended; the error that ended it, if one did. The others are not disturbed.
     """
     stop = threading.Event()
-    shared = _InTurn(executor)
     distinct = {source.key for source in sources}
     counts = [(0, len(distinct) * job.device.plan.rounds) for job in jobs]
 
-    def run(place: int) -> SweepResult | UserError:
+    def run(place: int, makes: Executor) -> SweepResult | Exception:
         job = jobs[place]
-        identity = job.device.identity()
-        prefix = f"{device_name(identity)}: " if len(jobs) > 1 else ""
+
+        def tell(text: str) -> None:
+            say(f"{job.name}: {text}" if len(jobs) > 1 else text)
 
         def update(done: int, total: int) -> None:
             counts[place] = (done, total)
             progress(sum(done for done, _ in counts), sum(total for _, total in counts))
 
-        path = job.store.path
-        folder = path.with_name(f"{path.name}.{job.series.id}.models")
+        path, series = job.store.path, job.series
+        folder = path.with_name(f"{path.name}.{series.id}.models")
         try:
-            with exclusive(identity), Store(path) as store:
-                if on_workers:
-                    spread = SpreadSweep(LocalDevice, job.device, store, job.series, shared)
-                    return spread.run(sources, update)
-                sweep = Sweep(
-                    job.device,
-                    store,
-                    job.series,
-                    shared,
-                    folder,
-                    say=lambda text: say(prefix + text),
-                    stop=stop,
+            with exclusive(job.device.identity()), Store(path) as store:
+                sweep = (
+                    SpreadSweep(LocalDevice, job.device, store, series, makes, say=tell)
+                    if on_workers
+                    else Sweep(job.device, store, series, makes, folder, say=tell, stop=stop)
                 )
                 return sweep.run(sources, update)
-        except UserError as error:
+        except Exception as error:  # noqa: BLE001 - a fault of one device is not the others'
             return error
 
     if len(jobs) == 1:  # in this thread, where Ctrl-C arrives
-        return [run(0)]
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        futures = [pool.submit(run, place) for place in range(len(jobs))]
+        return [run(0, executor)]
+    beside = jobs[0].store.path
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{beside.name}.", dir=beside.parent) as models,
+        ThreadPoolExecutor(len(jobs)) as pool,
+    ):
+        shared = SharedExecutor(executor, Path(models), stop)
+        futures = [pool.submit(run, place, shared) for place in range(len(jobs))]
         try:
             return [future.result() for future in futures]
         except BaseException:
             stop.set()
             raise
-
-
-class _InTurn(Executor):
-    """Lets the sweeps of several devices, each in a thread, share one executor."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._lock = threading.Lock()
-
-    def run(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[Outcome[R]]:
-        """Yield what becomes of each item, while no other thread uses the executor."""
-        # All of them at once: a generator that is left halfway would keep the lock.
-        with self._lock:
-            outcomes = list(self._executor.run(function, items))
-        yield from outcomes
 
 
 def device_name(identity: Mapping[str, str]) -> str:

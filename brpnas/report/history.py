@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,9 @@ def read_history(folder: Path) -> History:
     """
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        trace = pd.read_parquet(folder / "trace.parquet")
+        # Read once: pandas opens a path several times, and a running search replaces the file.
+        content = (folder / "trace.parquet").read_bytes()
+        trace = pd.read_parquet(io.BytesIO(content))
         asked = record["arguments"]
         limits = zip(asked["latency"] or [], asked["latency_limit"] or [], strict=True)
         history = History(

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import sleep
 
 import pytest
 import torch
@@ -99,6 +100,7 @@ class ScriptedDevice(LiteRTDevice):
         timed: names of the models that were timed, in order.
         away: errors of the next attempts to reconnect.
         reconnected: how often that was tried.
+        busy: seconds that it is to be waited for, before the next models.
         notes: none.
     """
 
@@ -108,6 +110,7 @@ class ScriptedDevice(LiteRTDevice):
     timed: list[str] = field(default_factory=list)
     away: list[DeviceLostError] = field(default_factory=list)
     reconnected: int = 0
+    busy: list[float] = field(default_factory=list)
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def identity(self) -> Mapping[str, str]:
@@ -137,6 +140,15 @@ class ScriptedDevice(LiteRTDevice):
     def samples(self, rounds: Sequence[Round]) -> list[float]:
         """Return all times."""
         return [value for one in rounds for value in one.samples["cpu_ms"]]
+
+    def wait_until_fit(
+        self, say: Callable[[str], None], pause: Callable[[float], object] = sleep
+    ) -> Mapping[str, str | float | None]:
+        """Wait as long as it is busy."""
+        if self.busy:
+            say("waiting: busy")
+            pause(self.busy.pop(0))
+        return {}
 
     def reconnect(self) -> None:
         """Fail as often as it is away."""

@@ -53,6 +53,8 @@ def benchmark_flags(graph: str, plan: TimingPlan, delegate: Sequence[str]) -> li
         plan: how it is timed.
         delegate: flags that switch a delegate on.
     """
+    # By default it stops counting after 150 seconds, however many runs are left.
+    longer = [f"--max_secs={math.ceil(plan.timeout_s)}"] if plan.timeout_s > 150 else []
     return [
         f"--graph={graph}",
         f"--num_threads={plan.threads}",
@@ -61,6 +63,7 @@ def benchmark_flags(graph: str, plan: TimingPlan, delegate: Sequence[str]) -> li
         # Their defaults of 1 and 0.5 seconds would override the numbers of runs.
         "--min_secs=0",
         "--warmup_min_secs=0",
+        *longer,
         *delegate,
     ]
 
@@ -76,13 +79,16 @@ def apk_output(logcat: str) -> str:
     return "\n".join(_LEVELS.get(match[1], "INFO: ") + match[2] for match in matches)
 
 
-def parse_benchmark(code: int, text: str, delegate: Sequence[str] = ()) -> dict[str, float]:
+def parse_benchmark(
+    code: int, text: str, delegate: Sequence[str] = (), runs: int = 1
+) -> dict[str, float]:
     """Read the output of one run.
 
     Args:
         code: exit status.
         text: stdout and stderr, in any order.
         delegate: flags that switched a delegate on; it must have run the whole model.
+        runs: how many it had to count at least.
 
     Returns:
         ``min_ms``, ``max_ms``, ``mean_ms``, ``first_ms``, ``count``, and where it tells
@@ -101,6 +107,11 @@ def parse_benchmark(code: int, text: str, delegate: Sequence[str] = ()) -> dict[
     if code != 0:
         raise ModelError(f"benchmark_model failed: {_reason(lines, code)}")
     figures = _figures(lines)
+    if figures["count"] < runs:
+        raise ModelError(
+            f"benchmark_model stopped after {figures['count']:g} of {runs} runs: ask for fewer "
+            "(--runs)"
+        )
     if delegate:
         _check_delegate(text, delegate)
     return figures

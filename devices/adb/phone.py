@@ -8,10 +8,11 @@ import secrets
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from time import sleep
 
 from brpnas.devices.adb.benchmark import APK, apk_output, benchmark_flags, parse_benchmark
 from brpnas.devices.adb.conditions import LOOK, Conditions, parse_conditions, too_hot
-from brpnas.devices.adb.scripts import FACTS, RUN, RUN_APK
+from brpnas.devices.adb.scripts import END_OLD_RUNS, FACTS, RUN, RUN_APK
 from brpnas.devices.adb.transport import Reply, Transport, one_line
 from brpnas.devices.litert import DeviceLostError, LiteRTDevice, ModelError
 from brpnas.devices.profile import AdbSettings, Profile
@@ -19,7 +20,7 @@ from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import Round, TimingPlan
 from brpnas.errors import UserError
 
-__all__ = ["Phone", "check_plan", "read_facts"]
+__all__ = ["Phone", "read_facts"]
 
 # Models stay on the phone for the next round; above this the older half is removed.
 _FOLDER_KB = 512 * 1024
@@ -53,7 +54,7 @@ class Phone(LiteRTDevice):
     }
 
     def __init__(self, transport: Transport, profile: Profile, plan: TimingPlan) -> None:
-        check_plan(profile, plan)
+        profile.check(plan)
         self.plan = plan
         self._profile = profile
         self._adb = profile.adb or AdbSettings()
@@ -92,7 +93,8 @@ class Phone(LiteRTDevice):
         if gate and too_hot(after, gate):
             self._checked = -math.inf
         samples = {name: (value,) for name, value in figures.items()}
-        return Round(samples, {**_named(before, "before"), **_named(after, "after")})
+        told = {name: self._conditions[name] for name in _SLOW if name in self._conditions}
+        return Round(samples, {**_named(before, "before"), **_named(after, "after"), **told})
 
     def summarise(self, rounds: Sequence[Round]) -> dict[str, float]:
         """Reduce rounds to columns; the headline is the minimum of all runs."""
@@ -117,16 +119,21 @@ class Phone(LiteRTDevice):
         """Return the minimum of each round."""
         return _values(rounds, "min_ms")
 
-    def wait_until_fit(self, say: Callable[[str], None]) -> Conditions:
-        """Wait while the phone is hotter than its profile allows."""
+    def wait_until_fit(
+        self, say: Callable[[str], None], pause: Callable[[float], object] = sleep
+    ) -> Conditions:
+        """Wait while the phone is hotter than its profile allows; end what runs of earlier runs."""
         if time.monotonic() - self._checked < _CHECK_EVERY_S:
             return self._conditions
         gate = self._profile.thermal
         said = False
         given_up = time.monotonic() + (gate.wait_s if gate else 0)
         while True:
-            core = str(self._profile.first_core)
-            reply = self._transport.script(LOOK + 'look "$1" all', [core])
+            # A link that was lost leaves its run going, which would disturb the next.
+            reply = self._transport.script(
+                f'{LOOK}{END_OLD_RUNS}look "$2" all',
+                [self._adb.folder.replace(".", "[.]"), str(self._profile.first_core)],
+            )
             self._conditions = parse_conditions(reply.text)
             reason = too_hot(self._conditions, gate) if gate else None
             if gate is None or reason is None:
@@ -144,7 +151,7 @@ class Phone(LiteRTDevice):
                     f"down: {reason}"
                 )
                 said = True
-            time.sleep(_POLL_S)
+            pause(_POLL_S)
 
     def reconnect(self) -> None:
         """Connect anew after a fault.
@@ -271,30 +278,14 @@ class Phone(LiteRTDevice):
             )
         text = apk_output(reply.text) if self._adb.runner == "apk" else reply.text
         try:
-            return parse_benchmark(reply.code, text, self._flags)
+            return parse_benchmark(reply.code, text, self._flags, self.plan.runs)
         except ModelError as error:
             raise ModelError(f"'{one_line(model.name)}': {error}") from None
 
 
 _IDENTITY = ("serial", "model", "fingerprint", "soc", "abi", "program_sha256")
-
-
-def check_plan(profile: Profile, plan: TimingPlan) -> None:
-    """Check that a phone can do what a plan asks for.
-
-    Raises:
-        UserError: no such delegate, or more threads than cores.
-    """
-    if plan.delegate not in profile.delegates:
-        raise UserError(
-            f"device '{profile.name}' has no delegate '{plan.delegate}'; accepted: "
-            f"{', '.join(profile.delegates)}"
-        )
-    if profile.cores is not None and plan.threads > profile.cores:
-        raise UserError(
-            f"{plan.threads} threads on the {profile.cores} cores of mask {profile.cpu_mask} of "
-            f"device '{profile.name}' would wait for each other; accepted: 1 to {profile.cores}"
-        )
+# Too slow to be asked for in every round; a round has them as they were last seen.
+_SLOW = ("thermal_status", "screen")
 
 
 def read_facts(transport: Transport, runner: str, binary: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ The texts are fixed; all that varies comes as arguments. Together with them they
 
 from __future__ import annotations
 
-__all__ = ["FACTS", "RUN", "RUN_APK"]
+__all__ = ["END_OLD_RUNS", "FACTS", "RUN", "RUN_APK"]
 
 # Arguments: "binary" or "apk", the binary's path, the app's package. Writes NAME=VALUE lines.
 # A Linux machine that runs adbd has no getprop.
@@ -37,6 +37,15 @@ if [ -f "$f" ] && { [ "$1" = apk ] || [ -x "$f" ]; }; then
   h=$(sha256sum "$f")
   echo "program_sha256=${h%% *}"
 fi
+"""
+
+# Argument: the folder for models, as a pattern. Ends all processes whose arguments name a model of
+# ours there: the program, and the `timeout` and shell around it.
+END_OLD_RUNS = """
+for f in $(grep -lsE -e "--graph=$1/[0-9a-f]{64}[.]tflite" /proc/[0-9]*/cmdline); do
+  f=${f#/proc/}
+  kill -9 "${f%/cmdline}" 2>/dev/null
+done
 """
 
 # Arguments: heading mark, folder, hash and size of the model, "hash" to check its content or

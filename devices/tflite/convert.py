@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
 import os
 import warnings
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,26 +59,30 @@ def convert(
         return _by_litert_torch(module, (example_input,), name, unknown)
 
 
-def convert_exported(path: Path) -> TFLiteModel:
+def convert_exported(content: bytes, name: str) -> TFLiteModel:
     """Convert an exported torch program (``.pt2``) with litert-torch.
 
     Nothing in the file is run: pickled objects other than tensors are refused, and so are
     symbolic shapes, which torch would evaluate as Python expressions.
 
+    Args:
+        content: of the file.
+        name: of the model, for tables and errors.
+
     Raises:
-        UserError: the file is missing or no exported program, it has dynamic shapes, it does not
-            name example inputs, or it cannot be converted.
+        UserError: the content is no exported program, it has dynamic shapes, it does not name
+            example inputs, or it cannot be converted.
     """
-    _refuse_symbols(path)
+    _refuse_symbols(content, name)
     forced = os.environ.get(_FORCE)
     os.environ[_FORCE] = "1"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with quiet():
-                program = torch.export.load(path)
+                program = torch.export.load(io.BytesIO(content))
     except Exception as error:
-        raise UserError(f"{path}: no exported torch program: {_line(error)}") from error
+        raise UserError(f"{name}: no exported torch program: {_line(error)}") from error
     finally:
         if forced is None:
             del os.environ[_FORCE]
@@ -87,26 +91,24 @@ def convert_exported(path: Path) -> TFLiteModel:
     inputs, named = program.example_inputs or ((), {})
     if not inputs or named:
         raise UserError(
-            f"{path}: needs example inputs, all of them positional; export it with them"
+            f"{name}: needs example inputs, all of them positional; export it with them"
         )
-    return _by_litert_torch(program.module(), inputs, path.name, "")
+    return _by_litert_torch(program.module(), inputs, name, "")
 
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch.export.load would fall back to a full unpickling
 
 
-def _refuse_symbols(path: Path) -> None:
+def _refuse_symbols(content: bytes, name: str) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            texts = [archive.read(name) for name in archive.namelist() if name.endswith(".json")]
-    except FileNotFoundError as error:
-        raise UserError(f"no file {path}") from error
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            texts = [archive.read(one) for one in archive.namelist() if one.endswith(".json")]
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise UserError(f"{path}: no exported torch program: {_line(error)}") from error
+        raise UserError(f"{name}: no exported torch program: {_line(error)}") from error
     except Exception as error:  # zlib's error, which has no public base
-        raise UserError(f"{path}: damaged: {_line(error)}") from error
+        raise UserError(f"{name}: damaged: {_line(error)}") from error
     if any(b'"as_expr"' in text or b'"expr_str"' in text for text in texts):
-        raise UserError(f"{path}: has dynamic shapes; export it without dynamic_shapes")
+        raise UserError(f"{name}: has dynamic shapes; export it without dynamic_shapes")
 
 
 def _by_litert_torch(

@@ -107,7 +107,36 @@ class SpaceModel:
 
 
 @dataclass(frozen=True)
-class FileModel:
+class _File:
+    """A model in a file, which is read once. Pickles carry its content: a worker has not the file.
+
+    Raises:
+        UserError: an unknown precision; or later, when it is read, that it cannot be.
+    """
+
+    path: Path
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        _require("precision", self.precision, PRECISIONS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_content": self._content}
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @functools.cached_property
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {self.path}: {error.strerror}") from error
+
+
+class FileModel(_File):
     """A ``.tflite`` file, measured as it is or quantised before.
 
     Attributes:
@@ -115,32 +144,19 @@ class FileModel:
         precision: ``int8`` quantises a float32 file.
     """
 
-    path: Path
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        _require("precision", self.precision, PRECISIONS)
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
-
     @functools.cached_property
     def key(self) -> str:
         """Hash of the file's content; for int8, of this program's version too."""
-        content = hashlib.sha256(_read(self.path)).hexdigest()
+        content = hashlib.sha256(self._content).hexdigest()
         return content if self.precision == "fp32" else _digest("file", content, self.precision)
 
     def __call__(self) -> TFLiteModel:
         """Read and check the file."""
-        content = _read(self.path)
-        check(content, str(self.path))
-        return _at(self.precision, TFLiteModel(self.name, content, "file"))
+        check(self._content, str(self.path))
+        return _at(self.precision, TFLiteModel(self.name, self._content, "file"))
 
 
-@dataclass(frozen=True)
-class ExportedModel:
+class ExportedModel(_File):
     """An exported torch program.
 
     Attributes:
@@ -148,25 +164,14 @@ class ExportedModel:
         precision: one of PRECISIONS.
     """
 
-    path: Path
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        _require("precision", self.precision, PRECISIONS)
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
-
     @functools.cached_property
     def key(self) -> str:
         """Hash of the file's content, the precision and this program's version."""
-        return _digest("pt2", hashlib.sha256(_read(self.path)).hexdigest(), self.precision)
+        return _digest("pt2", hashlib.sha256(self._content).hexdigest(), self.precision)
 
     def __call__(self) -> TFLiteModel:
         """Load and convert the program."""
-        return _at(self.precision, convert_exported(self.path))
+        return _at(self.precision, convert_exported(self._content, self.name))
 
 
 @dataclass(frozen=True)
@@ -263,13 +268,6 @@ def _as_if_trained(module: nn.Module) -> None:
 
 def _at(precision: str, model: TFLiteModel) -> TFLiteModel:
     return quantise(model) if precision == "int8" else model
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _digest(*parts: Any) -> str:  # noqa: ANN401 - what JSON can hold

@@ -66,6 +66,8 @@ def test_doctor_ends_with_1_where_something_is_missing(
         (("describe", "pixel5"), "unknown device 'pixel5'"),
         (("describe", "absent.toml"), "absent.toml: cannot be read"),
         (("doctor", "nothing"), "Choices: adb, local"),
+        (("doctor", "local", "--serial", "X"), "name a phone; 'local' is this machine"),
+        (("doctor", "local", "--address", "phone"), "name a phone; 'local' is this machine"),
     ],
 )
 def test_errors(brpnas: Any, arguments: tuple[str, ...], reason: str) -> None:

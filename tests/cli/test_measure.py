@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from emulated_phone import EmulatedPhone
 from torch import nn
 
 from brpnas.datasets import open_table
+from brpnas.devices import LocalDevice, Round, TFLiteModel, sweep
 from brpnas.devices.store import Store
 from brpnas.devices.tflite import convert
 
@@ -90,29 +92,31 @@ def test_int8_beside_fp32(brpnas: Any) -> None:
     assert small.metric("model_bytes") < large.metric("model_bytes")
 
 
+def _rounds(store: Path) -> int:
+    """Count the rounds that a store holds, while it is written."""
+    if not store.exists():
+        return 0
+    with Store(store) as opened:
+        kept = [opened.done(series) for series in opened.all_series()]
+    return sum(len(rounds) for models in kept for rounds in models.values())
+
+
 def test_resume_after_a_kill(brpnas: Any, tmp_path: Path) -> None:
     asked = [str(word) for word in ("measure", *SPACE, "--sample", 40, "--out", "t.parquet")]
-    process = subprocess.Popen([*PROGRAM, *asked, "--rounds", "9"], cwd=tmp_path)
     store, deadline = tmp_path / "t.sqlite", time.monotonic() + 120
-
-    def done() -> int:
-        if not store.exists():
-            return 0
-        with Store(store) as opened:
-            kept = [opened.done(series) for series in opened.all_series()]
-        return sum(len(rounds) for models in kept for rounds in models.values())
-
-    while done() < 60:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    before = done()
+    with subprocess.Popen([*PROGRAM, *asked, "--rounds", "9"], cwd=tmp_path) as process:
+        try:
+            while _rounds(store) < 60:
+                assert process.poll() is None, "it ended before it could be killed"
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            process.kill()
+    before = _rounds(store)
     assert not (tmp_path / "t.parquet").exists()
     assert "add --resume" in brpnas.error(*asked)
     result = brpnas.json(*asked, "--rounds", 9, "--resume")
-    assert (result["measured"], done()) == (40, 360)
+    assert (result["measured"], _rounds(store)) == (40, 360)
     assert before < 360
     assert (open_table("t.parquet").metric("n_samples") == 18).all()
 
@@ -164,6 +168,80 @@ def test_a_phone_that_is_lost_in_mid_run_is_waited_for(
     assert open_table("t.parquet").metric("latency_ms")[0] > 0
 
 
+def test_a_phone_that_stays_lost_does_not_cost_the_table_of_the_other(
+    brpnas: Any, phone: EmulatedPhone, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "_RECONNECT_S", (0,))
+    (tmp_path / "other").mkdir()
+    other = EmulatedPhone(tmp_path / "other")
+    try:
+        other.write("properties/ro.serialno", "gone")
+        other.faults.kill_in, other.faults.down_s = "--num_runs", 600
+        where = ("--address", phone.address, "--address", other.address)
+        asked = ("measure", "--device", "mine.toml", *where, "--model", model)
+        done = brpnas(*asked, *FEW, "--out", "t.parquet", "--json", code=2)
+    finally:
+        other.close()
+    assert "error: device 'gone': " in done.stderr
+    result = json.loads(done.stdout)
+    (kept,) = result["devices"]
+    assert (kept["measured"], open_table(kept["table"]).metric("latency_ms")[0] > 0) == (1, True)
+    (lost,) = result["lost"]
+    assert lost["device"] == "gone"
+    assert "--resume" in lost["error"]
+
+
+def test_a_fault_of_the_program_is_shown_after_the_tables_are_written(
+    brpnas: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time_one = LocalDevice.time
+    timed: list[str] = []
+
+    def time_few(device: LocalDevice, given: TFLiteModel) -> Round:
+        timed.append(given.name)
+        if len(timed) > 1:
+            raise ZeroDivisionError("oops")
+        return time_one(device, given)
+
+    monkeypatch.setattr(LocalDevice, "time", time_few)
+    asked = ("measure", *SPACE, "--rounds", 1, "--sample", 2, "--out", "t.parquet")
+    with pytest.raises(ZeroDivisionError):
+        brpnas(*asked)
+    assert open_table("t.parquet").metric("n_samples").tolist().count(2) == 1
+    monkeypatch.undo()
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(brpnas: Any, tmp_path: Path) -> None:
+    asked = [str(word) for word in ("measure", *SPACE, "--sample", 20, "--out", "t.parquet")]
+    command = [*PROGRAM, *asked, "--rounds", "900"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while _rounds(tmp_path / "t.sqlite") < 10:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "what was measured is in t.sqlite; to continue" in said
+    assert brpnas.json(*asked, "--rounds", 1, "--resume")["measured"] == 20
+
+
+def test_another_phone_does_not_replace_the_table(
+    brpnas: Any, phone: EmulatedPhone, model: str
+) -> None:
+    phone_asked = ("--device", "mine.toml", "--address", phone.address)
+    asked = ("measure", "--model", model, *FEW, "--out", "t.parquet")
+    brpnas(*asked)
+    before = Path("t.parquet").read_bytes()
+    said = brpnas.error(*asked, *phone_asked, "--resume")
+    assert "t.parquet was not measured on device" in said
+    assert Path("t.parquet").read_bytes() == before
+
+
 def test_a_search_that_measures(brpnas: Any) -> None:
     limit = ("--device", "local", "--rounds", 1, "--latency-limit", 1.0)
     few = ("--strategy", "random", "--budget", 5)
@@ -191,3 +269,20 @@ def test_a_search_that_measures(brpnas: Any) -> None:
 def test_bad_options(brpnas: Any, arguments: tuple[str, ...], message: str) -> None:
     assert message in brpnas.error("measure", *arguments, "--out", "t.parquet")
     assert not Path("t.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--timeout", value) for value in ("nan", "inf", "0", "-1")),
+        *(("--rounds", value) for value in ("0", "1001")),
+        ("--runs", "0"),
+        ("--warmup", "-1"),
+        ("--threads", "999999"),
+        ("--channels", "99999999"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(brpnas: Any, option: str, value: str) -> None:
+    said = brpnas("measure", *SPACE, "--sample", 1, option, value, "--out", "t.parquet", code=2)
+    assert f"'{option}'" in said.stderr
+    assert not Path("t.sqlite").exists()

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +22,8 @@ PROGRAM = [sys.executable, "-c", "from brpnas.cli import main; main()"]
 
 
 def trace(folder: Path | str) -> pd.DataFrame:
-    return pd.read_parquet(Path(folder) / "trace.parquet")
+    # Read once: pandas opens a path several times, and a running search replaces the file.
+    return pd.read_parquet(io.BytesIO((Path(folder) / "trace.parquet").read_bytes()))
 
 
 def test_result_trace_and_files(
@@ -228,17 +229,16 @@ def test_kill_and_resume_a_search_that_trains(brpnas: Any, images: Path, tmp_pat
     whole = brpnas.json(*asked, "--out", "whole")
     assert list(whole["best"]) == ["arch", "valid_acc_pct", "test_acc_pct"]
     assert len(list(Path("whole/networks").glob("*.safetensors"))) == 20
-    process = subprocess.Popen(
-        [*PROGRAM, *map(str, asked), "--out", "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL
-    )
-    killed = tmp_path / "killed" / "trace.parquet"
-    deadline = time.monotonic() + 60
-    while not killed.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = [*PROGRAM, *map(str, asked), "--out", "killed"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "killed" / "trace.parquet").exists():
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.02)
+        finally:
+            process.kill()
     assert 0 < len(trace("killed")) < 20
     resumed = brpnas.json(*asked, "--out", "killed", "--resume")
     assert resumed["best"] == whole["best"]

@@ -75,6 +75,7 @@ def test_resume_needs_the_same_costs(brpnas: Any) -> None:
         (LIMIT[4:], "--latency-table needs --latency"),
         ((*LIMIT[:5], "no.parquet"), "no.parquet: no such file"),
         ((*LIMIT[:3], 0.01, *LIMIT[4:]), "costs.parquet: no network has latency_ms of at most 0.0"),
+        (("--latency", "params", *LIMIT[2:]), "has none of the columns that are limited (params)"),
         (("--latency", "latency", *LIMIT[2:]), "unknown column of costs.parquet and t.parquet"),
         ((*LIMIT, "--accuracy", "latency_ms"), "metric 'latency_ms' comes from two sources"),
     ],

@@ -1,3 +1,7 @@
+import dataclasses
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -6,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from brpnas.devices import local
+from brpnas.devices import local, trial
 from brpnas.devices.litert import ModelError
 from brpnas.devices.local import LocalDevice
-from brpnas.devices.tflite import TFLiteModel
+from brpnas.devices.reference import REFERENCE, make_reference
+from brpnas.devices.runtime import find_runtime
+from brpnas.devices.tflite import TFLiteModel, facts, schema
 from brpnas.devices.tflite.convert import convert
 from brpnas.devices.timing import Round, TimingPlan
 from brpnas.errors import UserError
@@ -73,6 +79,77 @@ def test_a_model_that_the_runtime_rejects_fails_alone() -> None:
     assert device.time(_model(4)).samples["cpu_ms"]
 
 
+def _crashing() -> TFLiteModel:
+    """A transposition without its input, at which the runtime crashes."""
+    tables = schema.tables()
+    model = tables.ModelT.InitFromPackedBuf(_model(4).content, 0)
+    operator = model.subgraphs[0].operators[0]
+    operator.inputs = [-1, *operator.inputs[1:]]
+    builder = schema.builder(1024)
+    builder.Finish(model.Pack(builder), schema.IDENTIFIER)
+    return TFLiteModel("crashing", bytes(builder.Output()), "file")
+
+
+def test_a_model_that_crashes_the_runtime_fails_alone() -> None:
+    device = LocalDevice(PLAN)
+    with pytest.raises(ModelError, match=r"cannot run 'crashing': it crashes \(SIGSEGV\)"):
+        device.time(_crashing())
+    assert device.time(_model(4)).samples["cpu_ms"]
+
+
+def test_a_foreign_model_that_takes_too_long_is_stopped() -> None:
+    slow = convert(nn.Conv2d(64, 64, 31), torch.zeros(1, 64, 300, 300), "slow")
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"'slow': it took more than 0\.5 s to load and run once"):
+        LocalDevice(TimingPlan(timeout_s=0.5)).time(dataclasses.replace(slow, maker="file"))
+    assert time.monotonic() - began < 4
+
+
+def test_only_foreign_models_are_tried_first_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, own = LocalDevice(PLAN), _model(4)
+    foreign = dataclasses.replace(own, maker=f"{own.maker}, ai-edge-quantizer 0.10")
+    started: list[Any] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
+    for model, expected in [(own, 0), (foreign, 1), (foreign, 1)]:
+        assert device.time(model).samples["cpu_ms"]
+        assert len(started) == expected
+
+
+def test_a_trial_takes_no_import_of_torch() -> None:
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, trial.__file__], check=True)
+
+
+def test_the_reference_is_what_would_be_written_today() -> None:
+    outputs = []
+    for content in (REFERENCE.read_bytes(), make_reference()):
+        interpreter = find_runtime().load(content, 1)
+        trial.fill_inputs(interpreter)
+        interpreter.invoke()
+        (output,) = interpreter.get_output_details()
+        outputs.append(interpreter.get_tensor(output["index"]))
+    assert np.array_equal(*outputs)
+    assert facts(REFERENCE.read_bytes(), "kept") == facts(make_reference(), "written")
+
+
+def test_the_gate_needs_nothing_that_writes_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.schema_py_generated", None)
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    local._reference.cache_clear()
+    assert LocalDevice(PLAN).wait_until_fit(lambda _: None)
+
+
+def test_cores_that_may_not_be_used_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = os.cpu_count() or 1
+    assert LocalDevice(PLAN).identity()["cores"].endswith(str(count))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)), raising=False)
+    assert LocalDevice(PLAN).identity()["cores"] == str(count)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert LocalDevice(PLAN).identity()["cores"] == "1 of 2"
+
+
 def test_another_delegate_is_refused() -> None:
     with pytest.raises(UserError, match="'local' has no delegate 'gpu'; accepted: cpu"):
         LocalDevice(TimingPlan(delegate="gpu"))
@@ -86,7 +163,6 @@ class _Clock:
         monkeypatch.setattr(local.time, "thread_time", lambda: self.cpu)
         monkeypatch.setattr(local.time, "perf_counter", lambda: self.wall)
         monkeypatch.setattr(local.time, "monotonic", lambda: self.wall)
-        monkeypatch.setattr(local.time, "sleep", self.sleep)
         monkeypatch.setattr(local, "_reference", lambda: self)
         self.slept: list[float] = []
 
@@ -108,7 +184,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
 
 def test_an_idle_machine_is_measured_at_once(clock: _Clock) -> None:
     said: list[str] = []
-    conditions = LocalDevice(PLAN).wait_until_fit(said.append)
+    conditions = LocalDevice(PLAN).wait_until_fit(said.append, clock.sleep)
     assert (said, clock.slept) == ([], [])
     assert conditions["share_of_core"] == 1.0
     assert conditions["reference_ms"] == pytest.approx(10)
@@ -117,7 +193,7 @@ def test_an_idle_machine_is_measured_at_once(clock: _Clock) -> None:
 def test_a_busy_machine_is_waited_for(clock: _Clock) -> None:
     said: list[str] = []
     clock.share = 0.4
-    LocalDevice(PLAN).wait_until_fit(said.append)
+    LocalDevice(PLAN).wait_until_fit(said.append, clock.sleep)
     assert len(clock.slept) == 3
     assert said == [
         "waiting, this machine is too busy: a program gets 40% of a core, 50% are needed"
@@ -126,32 +202,28 @@ def test_a_busy_machine_is_waited_for(clock: _Clock) -> None:
 
 def test_wall_times_need_an_idle_machine(clock: _Clock) -> None:
     clock.share = 0.8
-    LocalDevice(PLAN).wait_until_fit(lambda _: None)
+    LocalDevice(PLAN).wait_until_fit(lambda _: None, clock.sleep)
     assert clock.slept == []
     clock.share = 0.8
-    LocalDevice(TimingPlan(threads=2)).wait_until_fit(lambda _: None)
+    LocalDevice(TimingPlan(threads=2)).wait_until_fit(lambda _: None, clock.sleep)
     assert len(clock.slept) == 3
 
 
 def test_a_slow_reference_is_waited_for(clock: _Clock) -> None:
     device, said = LocalDevice(PLAN), list[str]()
-    device.wait_until_fit(said.append)
+    device.wait_until_fit(said.append, clock.sleep)
     clock.wall += 60
     clock.cost = 0.03
-    device.wait_until_fit(said.append)
+    device.wait_until_fit(said.append, clock.sleep)
     assert said == [
         "waiting, this machine is too busy: a reference network takes 3.0 times as long as it did"
     ]
 
 
-def test_a_machine_that_stays_busy_is_refused(
-    clock: _Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_stays_busy_is_refused(clock: _Clock) -> None:
     clock.share = 0.1
-    monkeypatch.setattr(clock, "sleep", lambda _: None)
-    monkeypatch.setattr(local.time, "sleep", lambda _: None)
     with pytest.raises(UserError, match=r"too busy to measure on: .*10% of a core.*--resume"):
-        LocalDevice(PLAN).wait_until_fit(lambda _: None)
+        LocalDevice(PLAN).wait_until_fit(lambda _: None, lambda _: None)
 
 
 def test_the_machine_is_looked_at_every_few_seconds_only(clock: _Clock) -> None:
@@ -177,7 +249,7 @@ def test_inputs_of_every_type_are_filled() -> None:
         def set_tensor(self, index: int, values: Any) -> None:
             given[index] = values
 
-    local._fill_inputs(Interpreter())
+    trial.fill_inputs(Interpreter())
     assert [given[at].dtype for at in range(len(kinds))] == kinds
     assert given[0].std() > 0.1
     assert given[3].min() >= 0

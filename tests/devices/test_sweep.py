@@ -1,6 +1,10 @@
+import dataclasses
 import os
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,11 @@ from brpnas.devices import sweep as sweep_module
 from brpnas.devices.litert import DeviceLostError, ModelError
 from brpnas.devices.store import ModelRecord, Store
 from brpnas.devices.sweep import Sweep, describe_series, exclusive
+from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import TimingPlan
 from brpnas.errors import UserError
 from brpnas.executors import InProcess
+from brpnas.testing import NamedSource
 
 PLAN = TimingPlan(rounds=3, runs=2, warmup=0)
 
@@ -150,15 +156,51 @@ def test_a_model_that_brings_the_device_down_does_not_stop_the_others(
     sweep = make(device)
     result = sweep.run([named("a"), named("b")])
     assert (result.measured, result.failed) == (1, 1)
+    assert device.timed.count("a") == 3  # and no second chance
     assert "lost 3 times while it ran this model" in str(_record(sweep, "a").error)
 
 
-def test_a_stopped_sweep_ends_before_the_next_model(make: Any, scripted: Any, named: Any) -> None:
-    sweep = make(scripted(PLAN))
-    sweep.stop.set()
+@pytest.mark.parametrize("busy", [[], [60.0]])
+def test_a_sweep_is_stopped_while_it_waits(
+    make: Any, scripted: Any, named: Any, monkeypatch: pytest.MonkeyPatch, busy: list[float]
+) -> None:
+    monkeypatch.setattr(sweep_module, "_RECONNECT_S", (60,))
+    device = scripted(PLAN, {"a": [DeviceLostError("cable")]}, busy=list(busy))
+    sweep = make(device)
+    began = time.monotonic()
+    threading.Timer(0.2, sweep.stop.set).start()
     with pytest.raises(KeyboardInterrupt):
         sweep.run([named("a")])
+    assert time.monotonic() - began < 2
+    assert (device.timed, device.reconnected) == ([] if busy else ["a"], 0)
+    assert not sweep.folder.exists()
+
+
+def test_a_sweep_is_stopped_while_models_are_made(make: Any, scripted: Any) -> None:
+    sweep = make(scripted(PLAN))
+    made: list[str] = []
+
+    def stop_after(source: Any) -> TFLiteModel:
+        made.append(source.name)
+        sweep.stop.set()
+        return TFLiteModel(source.name, b"", "test")
+
+    class Source(NamedSource):
+        __call__ = stop_after
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run([Source("a"), Source("b")])
+    assert len(made) == 1
     assert sweep.device.timed == []
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_error(
+    make: Any, scripted: Any, named: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "models").write_text("a file")
+    sweep = dataclasses.replace(make(scripted(PLAN)), folder=tmp_path / "models" / "here")
+    with pytest.raises(UserError, match=r"cannot keep models in .*here: Not a dir.*--resume"):
+        sweep.run([named("a")])
 
 
 def test_a_series_does_not_depend_on_rounds_and_patience(scripted: Any) -> None:
@@ -166,6 +208,9 @@ def test_a_series_does_not_depend_on_rounds_and_patience(scripted: Any) -> None:
     assert describe_series(one) == describe_series(two)
     assert describe_series(one) != describe_series(scripted(TimingPlan(runs=3)))
     assert describe_series(one) != describe_series(one, precision="int8")
+
+
+LENT = {"name": "lent"}
 
 
 def test_a_device_is_lent_to_one_process() -> None:
@@ -178,3 +223,27 @@ def test_a_device_is_lent_to_one_process() -> None:
         with exclusive({"name": "scripted", "serial": "another"}):
             pass
     subprocess.run(command, check=True)
+
+
+def test_a_folder_of_locks_that_others_may_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"brpnas-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(UserError, match=r"cannot be used: .*others .*TMPDIR"), exclusive(LENT):
+        pass
+    folder.chmod(0o700)
+    with exclusive(LENT):
+        (lock,) = folder.iterdir()
+    lock.unlink()
+    lock.symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"cannot be used: Too many .*links"), exclusive(LENT):
+        pass
+    assert not (tmp_path / "mine").exists()
+    lock.unlink()
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="cannot be used"), exclusive(LENT):
+        pass

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from brpnas.devices.timing import TimingPlan
@@ -10,7 +12,7 @@ def test_a_plan_refuses_numbers_below_the_smallest(wrong: dict[str, int]) -> Non
         TimingPlan(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
 def test_a_plan_refuses_an_impossible_timeout(seconds: float) -> None:
-    with pytest.raises(ValueError, match="timeout_s must be above 0"):
+    with pytest.raises(ValueError, match="timeout_s must be a number above 0"):
         TimingPlan(timeout_s=seconds)

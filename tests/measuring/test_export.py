@@ -9,7 +9,7 @@ from brpnas.devices import ModelError, TimingPlan
 from brpnas.devices.store import Store
 from brpnas.errors import UserError
 from brpnas.executors import InProcess
-from brpnas.measuring import Job, Wanted, export, open_jobs, sweep_all
+from brpnas.measuring import Job, Wanted, end, export, open_jobs, sweep_all
 from brpnas.testing import NamedSource, ScriptedDevice
 
 PLAN = TimingPlan(rounds=2, runs=2, warmup=0)
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def _measured(store: Store, device: ScriptedDevice, *names: str) -> Job:
-    (job,) = open_jobs(store, [device], {"precision": "fp32"}, Path("t.parquet"))
+    (job,) = open_jobs(store, [device], {"precision": "fp32"}, [store.path.with_name("t.parquet")])
     sources = [NamedSource(name) for name in names]
     sweep_all([job], sources, InProcess(retries=0), lambda _: None, lambda *_: None)
     return job
@@ -68,7 +68,7 @@ def test_a_failure_is_a_row_with_its_reason_and_no_figures(store: Store) -> None
 def test_models_with_too_few_rounds_have_no_figures(store: Store) -> None:
     _measured(store, ScriptedDevice(PLAN), "a")
     more = ScriptedDevice(TimingPlan(rounds=3, runs=2, warmup=0))
-    (job,) = open_jobs(store, [more], {"precision": "fp32"}, Path("t.parquet"))
+    (job,) = open_jobs(store, [more], {"precision": "fp32"}, [Path("t.parquet")])
     with pytest.raises(UserError, match="none of 1 models could be measured: not measured yet"):
         export(job, {"a": NamedSource("a")}, WANTED, "")
 
@@ -77,3 +77,47 @@ def test_nothing_measured_gives_the_first_reason(store: Store) -> None:
     job = _measured(store, ScriptedDevice(PLAN), "bad one")
     with pytest.raises(UserError, match=r"none of 1 models .*: ValueError: bad one cannot be made"):
         export(job, {"x": NamedSource("bad one")}, WANTED, "")
+
+
+def test_counts_are_those_of_the_table_whatever_the_sweep_saw(store: Store) -> None:
+    no = ModelError("hung")
+    names = {name: NamedSource(name) for name in ("a", "b")}
+    _measured(store, ScriptedDevice(PLAN, {"a": [1.0, no, no]}), "a", "b")
+    fewer = ScriptedDevice(TimingPlan(rounds=1, runs=2, warmup=0))
+    tables = [store.path.with_name("t.parquet")]
+    (job,) = open_jobs(store, [fewer], {"precision": "fp32"}, tables)
+    sources = list(names.values())
+    (result,) = sweep_all([job], sources, InProcess(), lambda _: None, lambda *_: None)
+    ended = end(job, result, names, WANTED, "")
+    assert ended.error is None
+    frame = read_table(job.table).frame
+    summary = ended.summary()
+    assert (summary["measured"], summary["failed"]) == (1, 1)
+    assert frame["latency_ms"].notna().sum() == 1
+    assert summary["convert_s"] >= 0
+
+
+def test_a_lost_device_keeps_the_table_of_what_it_measured(store: Store) -> None:
+    job = _measured(store, ScriptedDevice(PLAN), "a")
+    names = {name: NamedSource(name) for name in ("a", "b")}
+    lost = UserError("the cable")
+    ended = end(job, lost, names, WANTED, "")
+    assert ended.error is lost
+    assert read_table(job.table).frame["error"].replace({np.nan: None}).tolist() == [
+        None,
+        "not measured yet",
+    ]
+    assert ended.summary()["measured"] == 1
+    nothing = end(job, lost, {"b": NamedSource("b")}, WANTED, "")
+    assert (nothing.table, nothing.error, nothing.summary()) == (None, lost, {})
+
+
+def test_a_table_of_another_device_stays(store: Store) -> None:
+    first = _measured(store, ScriptedDevice(PLAN, name="one"), "a")
+    rows = {"a": NamedSource("a")}
+    end(first, UserError("lost"), rows, WANTED, "")
+    before = first.table.read_bytes()
+    second = _measured(store, ScriptedDevice(PLAN, name="two"), "a")  # both began without a table
+    ended = end(second, UserError("lost"), rows, WANTED, "")
+    assert ended.table is None
+    assert first.table.read_bytes() == before

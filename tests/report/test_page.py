@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,31 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+
+
+def test_the_trace_of_a_running_search_is_read_while_it_is_replaced(tmp_path: Path) -> None:
+    sizes = (3, 200)
+    for size in sizes:
+        make_run(tmp_path / str(size), size)
+    shutil.copytree(tmp_path / "3", tmp_path / "run")
+    stop = threading.Event()
+
+    def replace() -> None:
+        while not stop.is_set():
+            for size in sizes:
+                content = (tmp_path / str(size) / "trace.parquet").read_bytes()
+                aside = tmp_path / "aside"
+                aside.write_bytes(content)
+                aside.replace(tmp_path / "run" / "trace.parquet")
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        lengths = {len(read_history(tmp_path / "run").trace) for _ in range(200)}
+    finally:
+        stop.set()
+        writer.join()
+    assert lengths <= {*sizes}
 
 
 def test_page_tells_what_was_found(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import io
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -68,7 +68,8 @@ def run_search(
 
 
 def trace(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / "trace.parquet")
+    # Read once: pandas opens a path several times, and a running search replaces the file.
+    return pd.read_parquet(io.BytesIO((folder / "trace.parquet").read_bytes()))
 
 
 class Interrupted(SyntheticEvaluator):
@@ -105,14 +106,15 @@ def test_trace_holds_every_metric_of_every_network_in_order(tmp_path: Path) -> N
 def test_killed_search_goes_on_to_the_undisturbed_trace(tmp_path: Path, name: str) -> None:
     whole, _ = run_search(tmp_path / "whole", name)
     killed = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, name, str(killed)])
-    deadline = time.monotonic() + 120
-    while not (killed / "trace.parquet").exists() or len(trace(killed)) < 12:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, name, str(killed)]) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (killed / "trace.parquet").exists() or len(trace(killed)) < 12:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.02)
+        finally:
+            process.kill()
     kept = len(trace(killed))
     assert kept < BUDGET
     resumed, evaluator = run_search(killed, name, resume=True)

@@ -61,7 +61,7 @@ rm -f "$out"
 exit "$code"
 """
 _HELP = ("num_runs=50", "min_secs=1", "warmup_runs=1", "warmup_min_secs=0.5", "graph=")
-_FLAGS = ("num_threads=-1", "help=false")
+_FLAGS = ("max_secs=150", "num_threads=-1", "help=false")
 
 
 class EmulatedPhone:
@@ -73,7 +73,8 @@ class EmulatedPhone:
     Attributes:
         daemon: its adb daemon.
         benchmark: how its benchmark program behaves: ``ok``, ``hang``, ``garbage``, ``crash``
-            (after the warm-up), ``partial`` (a delegate runs a part), ``nothing`` (none).
+            (after the warm-up), ``partial`` (a delegate runs a part), ``nothing`` (none), ``short``
+            (stops before its last run).
         delegates: flags that were compiled in.
         runs: the flags of every run.
         inference_s: seconds that the models ran.
@@ -226,7 +227,8 @@ class EmulatedPhone:
         text = f"{head}INFO: Loaded model {graph}\nINFO: Initialized session in 0.545ms.\n{warm}"
         if self.benchmark == "crash":
             return 139, text
-        mean, counted = self._stage(interpreter, int(values["--num_runs"]))
+        runs = int(values["--num_runs"]) - (self.benchmark == "short")
+        mean, counted = self._stage(interpreter, runs)
         self.inference_s += time.perf_counter() - began
         text += counted
         text += f"INFO: Inference timings in us: Init: 545, First inference: {first:g}, "

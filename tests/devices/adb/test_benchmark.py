@@ -79,7 +79,7 @@ def test_flags_are_read_from_the_real_help(shared: Path) -> None:
     flags = known_flags(transcript(shared, "help")[1])
     assert {"--graph", "--num_threads", "--warmup_min_secs", "--require_full_delegation"} < flags
     assert not {"--use_gpu", "--max-secs", "--use_hexagon"} & flags
-    plan = TimingPlan(runs=7, warmup=2, threads=3)
+    plan = TimingPlan(runs=7, warmup=2, threads=3, timeout_s=600)
     asked = {flag.partition("=")[0] for flag in benchmark_flags("/m.tflite", plan, ())}
     assert asked <= flags
 
@@ -94,6 +94,17 @@ def test_flags_of_a_run() -> None:
         "--warmup_min_secs=0",
         "--use_gpu=true",
     ]
+
+
+def test_a_long_round_is_not_cut_short() -> None:
+    flags = benchmark_flags("/m.tflite", TimingPlan(timeout_s=600.5), ())
+    assert "--max_secs=601" in flags
+
+
+def test_fewer_runs_than_asked_for_are_no_measurement() -> None:
+    assert parse_benchmark(0, GOOD, runs=3)["count"] == 3
+    with pytest.raises(ModelError, match="stopped after 3 of 4 runs"):
+        parse_benchmark(0, GOOD, runs=4)
 
 
 @pytest.mark.parametrize(

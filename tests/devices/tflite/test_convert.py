@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,36 +110,33 @@ def test_missing_extra_of_the_own_writer(monkeypatch: pytest.MonkeyPatch) -> Non
 # Exported programs
 
 
-def _exported(path: Path, dynamic: bool = False) -> Path:
+def _exported(dynamic: bool = False) -> bytes:
     example = torch.randn(2, 4, 6, 6)
     shapes = ({0: torch.export.Dim("batch", min=1, max=8)},) if dynamic else None
     program = torch.export.export(nn.Conv2d(4, 8, 3).eval(), (example,), dynamic_shapes=shapes)
-    torch.export.save(program, path)
-    return path
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return file.getvalue()
 
 
-def test_dynamic_shapes_are_refused(tmp_path: Path) -> None:
-    path = _exported(tmp_path / "a.pt2", dynamic=True)
+def test_dynamic_shapes_are_refused() -> None:
     with pytest.raises(UserError, match=r"a\.pt2: has dynamic shapes; export it without"):
-        convert_exported(path)
+        convert_exported(_exported(dynamic=True), "a.pt2")
 
 
-def test_files_that_are_no_programs(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no file .*none\.pt2"):
-        convert_exported(tmp_path / "none.pt2")
-    (tmp_path / "b.pt2").write_bytes(b"garbage")
+def test_files_that_are_no_programs() -> None:
     with pytest.raises(UserError, match=r"b\.pt2: no exported torch program"):
-        convert_exported(tmp_path / "b.pt2")
-    torch.save({"weights": torch.zeros(3)}, tmp_path / "c.pt2")
+        convert_exported(b"garbage", "b.pt2")
+    file = io.BytesIO()
+    torch.save({"weights": torch.zeros(3)}, file)
     with pytest.raises(UserError, match=r"c\.pt2: no exported torch program"):
-        convert_exported(tmp_path / "c.pt2")
-    content = _exported(tmp_path / "d.pt2").read_bytes()
-    (tmp_path / "d.pt2").write_bytes(content[: len(content) // 2])
+        convert_exported(file.getvalue(), "c.pt2")
+    content = _exported()
     with pytest.raises(UserError, match=r"d\.pt2: "):
-        convert_exported(tmp_path / "d.pt2")
+        convert_exported(content[: len(content) // 2], "d.pt2")
 
 
-def test_a_program_reaches_the_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_reaches_the_converter(monkeypatch: pytest.MonkeyPatch) -> None:
     def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> types.SimpleNamespace:
         content = bytes(str(tuple(module(*inputs).shape)), "ascii")
         return types.SimpleNamespace(model_content=lambda: content)
@@ -149,7 +146,7 @@ def test_a_program_reaches_the_converter(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "litert_torch", module)
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0")
     monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
-    model = convert_exported(_exported(tmp_path / "a.pt2"))
+    model = convert_exported(_exported(), "a.pt2")
     assert (model.name, model.content) == ("a.pt2", b"(2, 8, 4, 4)")
 
 
@@ -216,6 +213,6 @@ def test_a_layer_that_only_litert_torch_knows(run: Run, capfd: pytest.CaptureFix
 
 
 @needs_litert_torch
-def test_an_exported_program(tmp_path: Path) -> None:
-    model = convert_exported(_exported(tmp_path / "a.pt2"))
+def test_an_exported_program() -> None:
+    model = convert_exported(_exported(), "a.pt2")
     assert check(model.content, "a").outputs[0].shape == (2, 8, 4, 4)

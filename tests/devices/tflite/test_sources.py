@@ -133,6 +133,20 @@ def test_a_file_as_int8(file: Path) -> None:
     assert facts(source().content, "m").quantised
 
 
+@pytest.mark.parametrize("kind", [FileModel, ExportedModel])
+def test_a_file_travels_with_its_content(file: Path, kind: Callable[..., ModelSource]) -> None:
+    source = kind(file)
+    there = pickle.loads(pickle.dumps(source))
+    file.unlink()
+    assert there.key == source.key
+    assert there == source
+    if kind is FileModel:
+        assert there().content == source().content
+    else:
+        with pytest.raises(UserError, match=r"net\.tflite: no exported torch program"):
+            there()
+
+
 def test_files_that_cannot_be_measured(tmp_path: Path, file: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*none\.tflite: No such file"):
         FileModel(tmp_path / "none.tflite")()
