@@ -1,6 +1,6 @@
 """Compare the project's own TFLite writer with litert-torch: time to convert, and latency.
 
-Run it where litert-torch is installed (``pip install 'brpnas[measure,convert]'``)::
+Run it where litert-torch is installed (``pip install '.[measure,convert]'``)::
 
     python benchmarks/convert.py --cells 12
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "unknown_name"]
+__all__ = ["UserError", "extra_hint", "unknown_name"]
 
 
 class UserError(Exception):
@@ -30,3 +30,8 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UserError(f"unknown {kind} '{name}'.{hint} Choices: {', '.join(known) or '(none)'}")
+
+
+def extra_hint(extra: str) -> str:
+    """Return how to install what belongs to an extra of this package."""
+    return f"install brpnas with its extra '{extra}' (in brpnas's folder: pip install '.[{extra}]')"

@@ -56,7 +56,7 @@ def check_writable(path: Path | str) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"{path}: cannot write ({_first_line(error)})") from None
+        raise UserError(f"{path}: cannot write ({error.strerror or error})") from None
 
 
 def write_table(table: Table, path: Path | str) -> None:

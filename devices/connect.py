@@ -11,7 +11,7 @@ from brpnas.devices.litert import DeviceLostError, LiteRTDevice
 from brpnas.devices.local import LocalDevice
 from brpnas.devices.profile import AdbSettings, Profile
 from brpnas.devices.timing import TimingPlan
-from brpnas.errors import UserError
+from brpnas.errors import UserError, extra_hint
 
 __all__ = ["DEVICE_KINDS", "connect", "open_transport"]
 
@@ -60,7 +60,7 @@ def open_transport(settings: AdbSettings, serial: str | None, address: str | Non
     except DeviceLostError as error:
         raise UserError(
             f"{error}; see that it is switched on and that its developer options allow debugging "
-            "over USB (or Wi-Fi), then try 'brpnas devices doctor'"
+            "over USB (or Wi-Fi), then try again"
         ) from None
     return link
 
@@ -70,8 +70,7 @@ def _direct(serial: str | None, address: tuple[str, int] | None) -> Transport:
         from brpnas.devices.adb.direct import TcpTransport, UsbTransport
     except ImportError as error:
         raise UserError(
-            f"phones need adb-shell, which cannot be loaded ({error}): pip install "
-            "'brpnas[measure]'"
+            f"phones need adb-shell, which cannot be loaded ({error}): {extra_hint('measure')}"
         ) from None
     return UsbTransport(serial) if address is None else TcpTransport(*address)
 
@@ -81,8 +80,8 @@ def _through_server(serial: str | None, address: tuple[str, int] | None) -> Tran
         from brpnas.devices.adb.server import ServerTransport
     except ImportError as error:
         raise UserError(
-            f'transport = "adbutils" needs adbutils, which cannot be loaded ({error}): pip '
-            "install 'brpnas[adbutils]'"
+            f'transport = "adbutils" needs adbutils, which cannot be loaded ({error}): '
+            f"{extra_hint('adbutils')}"
         ) from None
     return ServerTransport(serial, None if address is None else f"{address[0]}:{address[1]}")
 

@@ -140,7 +140,10 @@ class LocalDevice(LiteRTDevice):
                     "then repeat the command with --resume"
                 )
             if not said:
-                say(f"waiting, this machine is too busy: {reason}")
+                say(
+                    f"this machine is too busy: {reason}; waiting up to {_PATIENCE_S:g} s for "
+                    "other programs to end"
+                )
                 said = True
             pause(1)
         self._checked = time.monotonic()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from brpnas.devices import trial
-from brpnas.errors import UserError
+from brpnas.errors import UserError, extra_hint
 
 __all__ = ["Runtime", "find_runtime"]
 
@@ -93,12 +93,12 @@ def find_runtime() -> Runtime:
         except (ImportError, AttributeError) as error:  # the latter: built for another numpy
             raise UserError(
                 f"{package} {version} is installed but cannot be loaded ({error}); "
-                "reinstall it: pip install --force-reinstall 'brpnas[measure]'"
+                f"reinstall it: pip install --force-reinstall {package}"
             ) from None
         folder = Path(str(loaded.__file__)).parent
         return Runtime(package, version, _hash_libraries(folder), loaded.Interpreter)
     names = " nor ".join(package for package, _ in _PACKAGES)
-    raise UserError(f"neither {names} is installed: pip install 'brpnas[measure]'")
+    raise UserError(f"neither {names} is installed: {extra_hint('measure')}")
 
 
 def _hash_libraries(folder: Path) -> str:

@@ -208,6 +208,16 @@ class Store:
             for number, samples, conditions in rows
         }
 
+    def discard_if_empty(self) -> None:
+        """Close and delete the file if it holds no round; one that others have open stays."""
+        with contextlib.suppress(sqlite3.Error, OSError):
+            ((rounds,),) = self._db.execute("SELECT EXISTS (SELECT 1 FROM rounds)")
+            if not rounds:
+                self._db.execute("PRAGMA busy_timeout=0")
+                self._db.execute("PRAGMA journal_mode=DELETE")  # fails while others have it open
+                self._db.close()
+                self.path.unlink()
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as TextTable
 
+from brpnas.errors import UserError
 from brpnas.values import finite, readable
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "print_json",
     "printable",
     "progress_bar",
+    "refuse",
     "show",
     "show_result",
 ]
@@ -108,6 +110,20 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # a container or a batch system may give it fewer
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def refuse(ctx: typer.Context, name: str, owner: str) -> None:
+    """Refuse an option that was given, as it would do nothing without another one.
+
+    Args:
+        ctx: the command's context.
+        name: of the option's parameter.
+        owner: the option that it goes with.
+    """
+    # By name: typer has its own copy of the enumeration of sources.
+    given = ctx.get_parameter_source(name)
+    if given is not None and given.name == "COMMANDLINE":
+        raise UserError(f"--{name.replace('_', '-')} goes with {owner}")
 
 
 def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:

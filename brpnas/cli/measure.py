@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brpnas.cli._output import command_line, cores, note, print_json, progress_bar, show
+from brpnas.cli._output import command_line, cores, note, print_json, progress_bar, refuse, show
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ __all__ = ["measure"]
 _WHAT = "What to measure"
 _HOW = "How to measure"
 _WHERE = "Where to measure"
+_OF_SPACE = ("channels", "cells_per_stage", "input_size")
+"""Options that do nothing without --space."""
 _SHOWN = ("measured", "failed", "table", "convert_s")
 
 
@@ -52,7 +55,9 @@ def measure(
     ] = "cpu",
     space: Annotated[
         str | None,
-        typer.Option(help="Networks of this space: nasbench201.", rich_help_panel=_WHAT),
+        typer.Option(
+            help="Networks of this space: nasbench201 or nasbench101.", rich_help_panel=_WHAT
+        ),
     ] = None,
     sample: Annotated[
         int | None,
@@ -174,12 +179,13 @@ def measure(
     from brpnas import measuring
     from brpnas.devices.connect import connect
     from brpnas.devices.profile import read_profile
-    from brpnas.devices.store import Store
     from brpnas.devices.timing import TimingPlan
     from brpnas.resolver import SPACES, make_executor, resolve
     from brpnas.spaces import NetworkShape
 
     started = time.perf_counter()
+    for name in () if space else _OF_SPACE:
+        refuse(ctx, name, "--space")
     wanted = measuring.Wanted(
         space=resolve("space", space, SPACES)() if space else None,
         sample=sample,
@@ -198,15 +204,18 @@ def measure(
     ]
     if nodes_equal and profile.kind != "local":
         raise UserError("--nodes-equal goes with --device local: phones hang on this machine")
-    store_path = measuring.store_path(out, resume)
     with contextlib.ExitStack() as stack:
+        # As batch systems and `timeout` end programs: what Ctrl-C does.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stack.callback(signal.signal, signal.SIGTERM, before)
         devices = [stack.enter_context(connect(profile, plan, **one)) for one in where or [{}]]
-        tables = measuring.table_paths(out, devices, store_path, resume)
         workers = jobs or (None if executor == "ray" else cores())
         makers = stack.enter_context(make_executor(executor, workers, ray_address))
         for source in rows.values():
             _ = source.key  # files that cannot be read are an error before the store is made
-        store = stack.enter_context(Store(store_path))
+        store_path = measuring.store_path(out, resume)
+        tables = measuring.table_paths(out, devices, store_path, resume)
+        store = stack.enter_context(measuring.open_store(store_path))
         conditions = {"precision": precision, "converter": converter}
         work = measuring.open_jobs(store, devices, conditions, tables)
         progress = stack.enter_context(progress_bar("rounds"))
@@ -215,9 +224,12 @@ def measure(
                 work, list(rows.values()), makers, note, progress, on_workers=nodes_equal
             )
         except KeyboardInterrupt:
+            kept = any(map(store.done, store.all_series()))
             raise KeyboardInterrupt(
-                f"what was measured is in {store_path}; to continue, repeat the command with "
-                "--resume"
+                f"before the end; what was measured is in {store_path}; to continue, repeat the "
+                "command with --resume"
+                if kept
+                else "before anything was measured"
             ) from None
         command = command_line(ctx, leave_out=("resume", "as_json"))
         ended = [
@@ -238,6 +250,9 @@ def _tell(ended: list[Ended], wall_s: float, as_json: bool) -> None:
     elif not as_json:
         for summary in summaries:
             _show(summary, wall_s)
+    for summary in summaries:
+        if summary["failed"]:
+            note(f"the column error of {summary['table']} says why {summary['failed']} failed")
     for name, error in lost:
         note(f"error: {error}" if len(ended) == 1 else f"error: device '{name}': {error}")
     for _, error in lost:
@@ -254,5 +269,3 @@ def _show(summary: dict[str, Any], wall_s: float) -> None:
         ("measure", "value"),
         [(name, summary[name]) for name in _SHOWN] + list(facts.items()),
     )
-    if summary["failed"]:
-        note(f"the column error of {summary['table']} says why {summary['failed']} failed")

@@ -6,15 +6,20 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any
 
 from brpnas.executors._workers import ONE_THREAD, Workers, answer, read
 from brpnas.executors.executor import Outcome
 
 __all__ = ["Processes"]
+
+_GRACE_S = 2.0
 
 
 class _Worker:
@@ -42,7 +47,7 @@ class Processes(Workers[_Worker]):
 
     Workers start when they are first needed and stay until ``close``. A worker that dies (a
     crash in native code, the system's memory killer) fails its own item only, and is replaced.
-    If the caller is interrupted, busy workers are killed; if it is killed, they end themselves.
+    If the caller is interrupted, busy workers are ended; if it is killed, they end themselves.
 
     The function, the items and the values have to be picklable; the function is imported in the
     worker, so it lives in a module. Workers cannot start processes themselves.
@@ -64,8 +69,8 @@ class Processes(Workers[_Worker]):
 
     def close(self) -> None:
         """End the workers."""
-        while self._idle:
-            self._idle.pop().kill()
+        _end(self._idle)
+        self._idle.clear()
 
     def _limit(self) -> int:
         return self._count
@@ -81,8 +86,7 @@ class Processes(Workers[_Worker]):
         return [(worker, self._receive(worker)) for worker in tasks if worker.connection in ready]
 
     def _abandon(self, tasks: Collection[_Worker]) -> None:
-        for worker in tasks:
-            worker.kill()
+        _end(tasks)
 
     def _receive(self, worker: _Worker) -> Outcome[Any]:
         try:
@@ -91,6 +95,16 @@ class Processes(Workers[_Worker]):
             return Outcome(error=f"worker process died ({worker.kill()})")
         self._idle.append(worker)
         return read(answered)
+
+
+def _end(workers: Collection[_Worker]) -> None:
+    """End workers; they may clean up before they are killed, or semaphores of theirs would stay."""
+    for worker in workers:
+        worker.process.terminate()
+    given_up = time.monotonic() + _GRACE_S
+    for worker in workers:
+        worker.process.join(max(0.0, given_up - time.monotonic()))
+        worker.kill()
 
 
 @contextlib.contextmanager
@@ -113,10 +127,15 @@ def _one_thread() -> Iterator[None]:
 
 def _serve(connection: Connection[bytes, bytes]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the caller closed the pipe, or is gone
         while True:
             connection.send_bytes(answer(connection.recv_bytes()))
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _end_with_parent() -> None:

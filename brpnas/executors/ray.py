@@ -50,7 +50,10 @@ class RayCluster(Workers[Any]):
             self._ray: Any = importlib.import_module("ray")
             self._internals: Any = importlib.import_module("ray._private.worker")
         except ImportError as error:
-            raise ImportError("Ray is not installed: pip install 'brpnas[ray]'") from error
+            raise ImportError(
+                "Ray is not installed: install brpnas with its extra 'ray' (in brpnas's folder: "
+                "pip install '.[ray]')"
+            ) from error
         super().__init__(retries, dumps=self._ray.cloudpickle.dumps)
         self._workers = workers
         self._connected_here = False

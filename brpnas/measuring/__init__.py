@@ -2,7 +2,7 @@
 
 from brpnas.measuring.choice import Wanted, choose_models
 from brpnas.measuring.export import Ended, end, export
-from brpnas.measuring.jobs import Job, open_jobs, store_path, sweep_all, table_paths
+from brpnas.measuring.jobs import Job, open_jobs, open_store, store_path, sweep_all, table_paths
 
 __all__ = [
     "Ended",
@@ -12,6 +12,7 @@ __all__ = [
     "end",
     "export",
     "open_jobs",
+    "open_store",
     "store_path",
     "sweep_all",
     "table_paths",

@@ -18,7 +18,7 @@ from brpnas.devices.tflite.sources import (
 )
 from brpnas.errors import UserError
 from brpnas.resolver import parse_archs
-from brpnas.spaces import CategoricalSpace, NetworkShape
+from brpnas.spaces import FiniteSpace, NetworkShape
 
 __all__ = ["Wanted", "choose_models"]
 
@@ -36,7 +36,7 @@ class Wanted:
         seed: of the sample.
     """
 
-    space: CategoricalSpace[Any] | None = None
+    space: FiniteSpace[Any] | None = None
     sample: int | None = None
     archs: Path | None = None
     everything: bool = False
@@ -66,7 +66,9 @@ def choose_models(
     Raises:
         UserError: not exactly one of the ways to name models, unreadable files, unknown names.
     """
-    if bool(wanted.space) == bool(wanted.models):
+    if wanted.space and wanted.models:
+        raise UserError("--space and --model exclude each other: measure them one after the other")
+    if not wanted.space and not wanted.models:
         raise UserError("what is to be measured? give either --space or --model")
     if not wanted.space:
         return _named(wanted, precision, converter)
@@ -108,7 +110,7 @@ def _named(wanted: Wanted, precision: str, converter: str) -> dict[str, ModelSou
     return sources
 
 
-def _choose_archs(space: CategoricalSpace[Any], sample: int | None, seed: int) -> list[Any]:
+def _choose_archs(space: FiniteSpace[Any], sample: int | None, seed: int) -> list[Any]:
     """Return the networks of a space that differ once they run, or a random part of them."""
     distinct = list(dict.fromkeys(map(space.deployed, space)))
     if sample is None:
@@ -122,7 +124,7 @@ def _choose_archs(space: CategoricalSpace[Any], sample: int | None, seed: int) -
     return [distinct[place] for place in chosen]
 
 
-def _read_archs(path: Path, space: CategoricalSpace[Any]) -> list[Any]:
+def _read_archs(path: Path, space: FiniteSpace[Any]) -> list[Any]:
     """Read a table's column ``arch``, or the lines of a text file."""
     if path.suffix.lower() in (".parquet", ".csv"):
         return parse_archs(open_table(path), space)

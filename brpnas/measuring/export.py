@@ -24,6 +24,7 @@ from brpnas.measuring.jobs import Job, check_same_device, device_name
 __all__ = ["Ended", "end", "export"]
 
 _DECIMALS = 5
+_REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,10 @@ def export(job: Job, sources: Mapping[str, ModelSource], wanted: Wanted, command
             records[source.key] = record or ModelRecord(text, None, None, None, None, {})
         rows.append({wanted.column: text, **_row(job.device, records[source.key])})
     if not any("latency_ms" in row for row in rows):
-        reason = next(row["error"] for row in rows)
-        raise UserError(f"none of {len(rows)} models could be measured: {reason}")
+        reasons = list(dict.fromkeys(row["error"] for row in rows))
+        more = [f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else []
+        text = "; ".join([*reasons[:_REASONS], *more])
+        raise UserError(f"none of {len(rows)} models could be measured: {text}")
     frame = pd.DataFrame(rows)
     if "error" in frame:  # last, where people look for it
         frame = frame[[*(name for name in frame if name != "error"), "error"]]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "check_same_device",
     "device_name",
     "open_jobs",
+    "open_store",
     "store_path",
     "sweep_all",
     "table_paths",
@@ -72,6 +74,25 @@ def store_path(out: Path, resume: bool) -> Path:
         raise _is_there(store)
     _check_ours(out, store, resume)
     return store
+
+
+@contextlib.contextmanager
+def open_store(path: Path) -> Iterator[Store]:
+    """Open a store. A new one does not stay if nothing is measured: it would block the name.
+
+    Args:
+        path: as ``store_path`` returned it.
+
+    Raises:
+        UserError: it is no store, or cannot be written.
+    """
+    new = not path.exists()
+    with Store(path) as store:
+        try:
+            yield store
+        finally:
+            if new:
+                store.discard_if_empty()
 
 
 def table_paths(
@@ -159,7 +180,11 @@ def open_jobs(
 def _series(store: Store, device: LiteRTDevice, conditions: Mapping[str, str]) -> Series:
     wanted = describe_series(device, **conditions)
     name = device_name(wanted["device"])
-    held = [one for one in store.all_series() if device_name(one.description["device"]) == name]
+    held = [
+        one
+        for one in store.all_series()
+        if device_name(one.description["device"]) == name and store.done(one)
+    ]
     if held and all(one.description != wanted for one in held):
         differences = "; ".join(_differences(held[-1].description, wanted))
         raise UserError(

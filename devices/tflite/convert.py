@@ -18,7 +18,7 @@ from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.tflite.quiet import quiet
 from brpnas.devices.tflite.tracing import evaluating
 from brpnas.devices.tflite.writer import write
-from brpnas.errors import UserError, unknown_name
+from brpnas.errors import UserError, extra_hint, unknown_name
 
 __all__ = ["CONVERTERS", "convert", "convert_exported"]
 
@@ -42,20 +42,22 @@ def convert(
         converter: one of CONVERTERS.
 
     Raises:
-        UserError: the module cannot be converted, and by what it could be.
+        UserError: the module fails on the example, or cannot be converted, and by what it could be.
     """
     if converter not in CONVERTERS:
         raise unknown_name("converter", converter, CONVERTERS)
+    unsupported: UnsupportedError | None = None
     if converter != "litert-torch":
         try:
             return write(module, example_input, name)
         except UnsupportedError as error:
-            if converter == "brpnas":
-                raise UnsupportedError(f"{error} (converter 'litert-torch' may know it)") from error
-            unknown = f" ({error})"
-    else:
-        unknown = ""
+            unsupported = error
     with evaluating(module):
+        _run_once(module, example_input, name)  # its own fault is no converter's
+        if converter == "brpnas":
+            hint = "converter 'litert-torch' may know it"
+            raise UnsupportedError(f"{unsupported} ({hint})") from unsupported
+        unknown = f" ({unsupported})" if unsupported else ""
         return _by_litert_torch(module, (example_input,), name, unknown)
 
 
@@ -119,7 +121,7 @@ def _by_litert_torch(
             converter = importlib.import_module("litert_torch")
     except ModuleNotFoundError as error:
         raise UserError(
-            f"model '{name}' needs litert-torch{unknown}: pip install 'brpnas[convert]'"
+            f"model '{name}' needs litert-torch{unknown}: {extra_hint('convert')}"
         ) from error
     try:
         with quiet():
@@ -129,6 +131,17 @@ def _by_litert_torch(
             f"model '{name}': litert-torch cannot convert it: {_line(error)}{unknown}"
         ) from error
     return TFLiteModel(name, content, f"litert-torch {importlib.metadata.version('litert-torch')}")
+
+
+def _run_once(module: nn.Module, example_input: Tensor, name: str) -> None:
+    try:
+        with torch.no_grad():
+            module(example_input)
+    except Exception as error:
+        raise UserError(
+            f"model '{name}' fails on its example input of shape {tuple(example_input.shape)}: "
+            f"{type(error).__name__}: {_line(error)}"
+        ) from error
 
 
 def _line(error: BaseException) -> str:

@@ -92,6 +92,8 @@ def facts(content: bytes, name: str) -> Facts:
     Raises:
         UserError: the content is damaged, or no TFLite model.
     """
+    if not content:
+        raise UserError(f"model '{name}' is empty; get or convert it again")
     if len(content) < 8 or content[4:8] != IDENTIFIER:
         raise UserError(
             f"model '{name}' is no TFLite file (bytes 4 to 8 are not {IDENTIFIER.decode()}); "
@@ -102,13 +104,20 @@ def facts(content: bytes, name: str) -> Facts:
         if model.get("version") != VERSION:
             raise _DamagedError(f"version {model.get('version')}, not {VERSION}")
         return _main_graph(model)
-    except (_DamagedError, struct.error, UnicodeDecodeError, IndexError) as error:
+    except (_CutOffError, struct.error) as error:
         raise UserError(
-            f"model '{name}' is damaged or cut off: {error}; get or convert it again"
+            f"model '{name}' is cut off: it leads to places after its {len(content):,} bytes; get "
+            "or convert it again"
         ) from error
+    except (_DamagedError, UnicodeDecodeError, IndexError) as error:
+        raise UserError(f"model '{name}' is damaged: {error}; get or convert it again") from error
 
 
 class _DamagedError(Exception):
+    pass
+
+
+class _CutOffError(Exception):
     pass
 
 
@@ -177,8 +186,10 @@ class _Reader:
         start = place + self.number("<I", place)
         listing = start - self.number("<i", start)
         listed, size = self.number("<H", listing), self.number("<H", listing + 2)
-        if listed < 4 or listing + listed > len(self._content) or start + size > len(self._content):
+        if listed < 4:
             raise _DamagedError(f"table at byte {start}")
+        if max(listing + listed, start + size) > len(self._content):
+            raise _CutOffError
         found = {}
         for slot, (name, kind) in fields.items():
             entry = 4 + 2 * slot
@@ -192,7 +203,7 @@ class _Reader:
         start = place + self.number("<I", place)
         count = self.number("<I", start)
         if start + 4 + count * item_bytes > len(self._content):
-            raise _DamagedError(f"{count} items at byte {start}")
+            raise _CutOffError
         return start + 4, count
 
     def integers(self, place: int) -> tuple[int, ...]:

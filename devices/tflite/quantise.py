@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brpnas.devices.tflite.inspect import facts
 from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.tflite.quiet import quiet
-from brpnas.errors import UserError
+from brpnas.errors import UserError, extra_hint
 
 __all__ = ["quantise"]
 
@@ -69,7 +69,7 @@ def quantise(
             recipe = importlib.import_module("ai_edge_quantizer.recipe").static_wi8_ai8()
     except ModuleNotFoundError as error:
         raise UserError(
-            "int8 needs the package 'ai-edge-quantizer': pip install 'brpnas[measure]'"
+            f"int8 needs the package 'ai-edge-quantizer': {extra_hint('measure')}"
         ) from error
     try:
         with quiet():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from brpnas.errors import UserError
+from brpnas.errors import UserError, extra_hint
 
 __all__ = ["IDENTIFIER", "VERSION", "builder", "names", "tables"]
 
@@ -44,5 +44,5 @@ def _module(name: str) -> Any:  # noqa: ANN401 - see above
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"TFLite models need the package '{error.name}': pip install 'brpnas[measure]'"
+            f"TFLite models need the package '{error.name}': {extra_hint('measure')}"
         ) from error

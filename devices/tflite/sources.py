@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -217,7 +219,12 @@ class FunctionModel:
     def __call__(self) -> TFLiteModel:
         """Call the function and convert what it returns."""
         module, example = self._call()
-        return _at(self.precision, convert(module, example, self.name, self.converter))
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                model = convert(module, example, self.name, self.converter)
+        except SystemExit as error:
+            raise UserError(f"model '{self.name}': the module failed: {_line(error)}") from error
+        return _at(self.precision, model)
 
     def _call(self) -> tuple[nn.Module, Tensor]:
         return _called(self.target)
@@ -229,27 +236,43 @@ def _called(target: str) -> tuple[nn.Module, Tensor]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
+    with _users_code(f"model '{target}': it cannot be imported"):
         function = getattr(importlib.import_module(place), attribute)
-    except Exception as error:  # whatever the user's module may raise
-        raise UserError(f"model '{target}': {_line(error)}") from error
-    try:
+    with _users_code(f"model '{target}': the function failed"):
         result = function()
-    except Exception as error:
-        raise UserError(f"model '{target}': the function failed: {_line(error)}") from error
-    if isinstance(result, tuple) and len(result) == 2:
-        module, example = result
-        if isinstance(example, tuple | list) and len(example) == 1:
-            example = example[0]
-        if isinstance(module, nn.Module) and isinstance(example, Tensor):
-            return module, example
-    raise UserError(
-        f"model '{target}': the function returned a {type(result).__name__}, not a pair "
-        "(torch module, example input tensor)"
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise _wrong(target, f"a {type(result).__name__}")
+    module, example = result
+    if isinstance(example, tuple | list):
+        if len(example) != 1:
+            raise UserError(
+                f"model '{target}': the function returned {len(example)} example inputs; only a "
+                "model with one input tensor is accepted"
+            )
+        (example,) = example
+    if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
+        raise _wrong(target, f"({type(module).__name__}, {type(example).__name__})")
+    return module, example
+
+
+def _wrong(target: str, returned: str) -> UserError:
+    return UserError(
+        f"model '{target}': the function returned {returned}, not a pair (torch module, one "
+        "example input tensor)"
     )
 
 
-def _line(error: Exception) -> str:
+@contextlib.contextmanager
+def _users_code(failed: str) -> Iterator[None]:
+    """Turn whatever the user's own code raises into an error; what it prints goes to stderr."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{failed}: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 

@@ -75,8 +75,10 @@ def test_all_kinds_of_models_and_one_that_cannot_be_measured(brpnas: Any, model:
         "    return torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)\n"
     )
     named = ("--model", model, "--model", "garbage.tflite", "--model", "nets_of_this_test:make")
-    result = brpnas.json("measure", *named, *FEW, "--out", "t.csv")
+    done = brpnas("measure", *named, *FEW, "--out", "t.csv", "--json")
+    result = json.loads(done.stdout)
     assert (result["measured"], result["failed"]) == (2, 1)
+    assert done.stderr == "the column error of t.csv says why 1 failed\n"
     table = open_table("t.csv")
     assert table.key == "model"
     assert table.archs == [model, "garbage.tflite", "nets_of_this_test:make"]
@@ -211,7 +213,10 @@ def test_a_fault_of_the_program_is_shown_after_the_tables_are_written(
     monkeypatch.undo()
 
 
-def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(brpnas: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_was_measured_and_says_how_to_go_on(
+    brpnas: Any, tmp_path: Path, how: signal.Signals
+) -> None:
     asked = [str(word) for word in ("measure", *SPACE, "--sample", 20, "--out", "t.parquet")]
     command = [*PROGRAM, *asked, "--rounds", "900"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -221,13 +226,24 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(brpnas: Any, tmp_p
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(how)
             _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "what was measured is in t.sqlite; to continue" in said
+    assert "interrupted before the end; what was measured is in t.sqlite; to continue" in said
     assert brpnas.json(*asked, "--rounds", 1, "--resume")["measured"] == 20
+
+
+def test_a_command_that_measured_nothing_leaves_the_name_free(brpnas: Any, model: str) -> None:
+    for name in ("one", "two"):
+        Path(f"{name}.tflite").write_text(f"garbage {name}" * 100)
+    asked = ("measure", *FEW, "--out", "t.parquet", "--model")
+    said = brpnas.error(*asked, "one.tflite", "--model", "two.tflite")
+    assert "none of 2 models" in said
+    assert "'one.tflite' is no TFLite file" in said
+    assert "'two.tflite' is no TFLite file" in said
+    assert brpnas.json(*asked, model)["measured"] == 1
 
 
 def test_another_phone_does_not_replace_the_table(
@@ -264,9 +280,13 @@ def test_a_search_that_measures(brpnas: Any) -> None:
         (("--space", "nasbench201", "--all", "--precision", "int4"), "unknown precision 'int4'"),
         (("--space", "nasbench201", "--all", "--converter", "x"), "unknown converter 'x'"),
         (("--space", "nasbench201", "--all", "--executor", "x"), "unknown executor 'x'"),
+        (("--model", "a.tflite", "--channels", "8"), "--channels goes with --space"),
+        (("--model", "a.tflite", "--cells-per-stage", "5"), "--cells-per-stage goes with --space"),
+        (("--model", "a.tflite", "--input-size", "32"), "--input-size goes with --space"),
     ],
 )
 def test_bad_options(brpnas: Any, arguments: tuple[str, ...], message: str) -> None:
+    Path("t.sqlite").touch()  # said before what is there
     assert message in brpnas.error("measure", *arguments, "--out", "t.parquet")
     assert not Path("t.parquet").exists()
 

@@ -160,7 +160,7 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
     def missing() -> None:
-        raise UserError("neither is installed: pip install 'brpnas[measure]'")
+        raise UserError("neither is installed")
 
     monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))
     monkeypatch.setattr(doctor, "find_runtime", missing)

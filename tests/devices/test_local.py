@@ -196,7 +196,8 @@ def test_a_busy_machine_is_waited_for(clock: _Clock) -> None:
     LocalDevice(PLAN).wait_until_fit(said.append, clock.sleep)
     assert len(clock.slept) == 3
     assert said == [
-        "waiting, this machine is too busy: a program gets 40% of a core, 50% are needed"
+        "this machine is too busy: a program gets 40% of a core, 50% are needed; waiting up to "
+        "120 s for other programs to end"
     ]
 
 
@@ -216,7 +217,8 @@ def test_a_slow_reference_is_waited_for(clock: _Clock) -> None:
     clock.cost = 0.03
     device.wait_until_fit(said.append, clock.sleep)
     assert said == [
-        "waiting, this machine is too busy: a reference network takes 3.0 times as long as it did"
+        "this machine is too busy: a reference network takes 3.0 times as long as it did; "
+        "waiting up to 120 s for other programs to end"
     ]
 
 

@@ -51,7 +51,7 @@ def test_the_older_runtime_is_taken_where_it_is_what_there_is(
 
 def test_no_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch)
-    with pytest.raises(UserError, match=r"neither ai-edge-litert nor .*'brpnas\[measure\]'"):
+    with pytest.raises(UserError, match=r"neither ai-edge-litert nor .*extra 'measure'"):
         runtime.find_runtime()
 
 
@@ -79,10 +79,11 @@ def test_the_runtime_writes_nothing_on_the_users_terminal() -> None:
     code = (
         "import torch\n"
         "from brpnas.devices.local import LocalDevice\n"
+        "from brpnas.devices.tflite.convert import convert\n"
         "from brpnas.devices.timing import TimingPlan\n"
         "import sys\n"
         "device = LocalDevice(TimingPlan(rounds=1, runs=1))\n"
-        "device.measure(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))\n"
+        "device.time(convert(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8), 'one'))\n"
         "print('still here', file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

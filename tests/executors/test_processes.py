@@ -51,6 +51,22 @@ def test_interrupted_or_killed_caller_leaves_no_orphans(tmp_path: Path, how: int
         work.wait_until(lambda path=path: work.gone(int(path.name)))  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("use", ["list(found)", "next(found)"])
+def test_workers_clean_up_before_they_end(use: str) -> None:
+    seconds = [0, 600] if use == "next(found)" else [0, 0]
+    code = (
+        f"import sys; sys.path.append({str(Path(work.__file__).parent)!r})\n"
+        "from brpnas.executors import Processes\n"
+        "from executor_work import hold_semaphore\n"
+        f"with Processes(1) as executor:\n"
+        f"    found = executor.run(hold_semaphore, {seconds})\n"
+        f"    {use}\n"
+        "    found.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")  # no word of leaked semaphores
+
+
 def test_impossible_number_of_workers() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Processes(0)

@@ -86,7 +86,7 @@ def test_models_are_known_by_their_ending(tmp_path: Path) -> None:
     ("wanted", "message"),
     [
         ({}, "either --space or --model"),
-        ({"space": SPACE, "models": ("a.tflite",)}, "either --space or --model"),
+        ({"space": SPACE, "models": ("a.tflite",)}, "--space and --model exclude each other"),
         ({"space": SPACE}, "--space needs one of"),
         ({"space": SPACE, "sample": 3, "everything": True}, "--space needs one of"),
         ({"models": ("a.tflite",), "everything": True}, "go with --space"),

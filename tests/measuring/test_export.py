@@ -73,10 +73,13 @@ def test_models_with_too_few_rounds_have_no_figures(store: Store) -> None:
         export(job, {"a": NamedSource("a")}, WANTED, "")
 
 
-def test_nothing_measured_gives_the_first_reason(store: Store) -> None:
-    job = _measured(store, ScriptedDevice(PLAN), "bad one")
-    with pytest.raises(UserError, match=r"none of 1 models .*: ValueError: bad one cannot be made"):
-        export(job, {"x": NamedSource("bad one")}, WANTED, "")
+def test_nothing_measured_gives_the_reasons(store: Store) -> None:
+    names = [f"bad {number}" for number in range(7)]
+    job = _measured(store, ScriptedDevice(PLAN), *names)
+    with pytest.raises(UserError) as caught:
+        export(job, {name: NamedSource(name) for name in names}, WANTED, "")
+    said = "; ".join(f"ValueError: {name} cannot be made" for name in names[:5])
+    assert str(caught.value) == f"none of 7 models could be measured: {said}; and 2 more"
 
 
 def test_counts_are_those_of_the_table_whatever_the_sweep_saw(store: Store) -> None:

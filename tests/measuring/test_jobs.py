@@ -13,7 +13,7 @@ from brpnas.devices.store import Store
 from brpnas.devices.sweep import SweepResult
 from brpnas.errors import UserError
 from brpnas.executors import InProcess
-from brpnas.measuring import Job, open_jobs, store_path, sweep_all, table_paths
+from brpnas.measuring import Job, open_jobs, open_store, store_path, sweep_all, table_paths
 from brpnas.testing import NamedSource, ScriptedDevice
 
 PLAN = TimingPlan(rounds=2, runs=1, warmup=0)
@@ -61,6 +61,33 @@ def test_a_table_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
         store_path(tmp_path / "t.parquet", resume=True)
 
 
+def test_a_new_store_stays_only_with_something_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite"
+    with open_store(path) as opened:
+        opened.add_failure(opened.series({}), "key", "a", "no")
+    assert list(tmp_path.iterdir()) == []
+    with open_store(path) as opened:
+        opened.add_round(opened.series({}), "key", 0, Round({}, {}))
+    assert path.exists()
+
+
+def test_a_new_store_that_others_have_open_stays(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite"
+    with open_store(path):
+        other = Store(path)
+    other.add_round(other.series({}), "key", 0, Round({}, {}))
+    other.close()
+    with Store(path) as opened:
+        assert opened.done(opened.series({})) == {"key": {0}}
+
+
+def test_a_store_that_was_there_stays(tmp_path: Path) -> None:
+    Store(tmp_path / "t.sqlite").close()
+    with open_store(tmp_path / "t.sqlite"):
+        pass
+    assert (tmp_path / "t.sqlite").exists()
+
+
 def test_several_devices_have_a_table_each(store: Store, tmp_path: Path) -> None:
     devices = [ScriptedDevice(PLAN, name="one/1"), ScriptedDevice(PLAN, name="two")]
     out = tmp_path / "t.parquet"
@@ -100,6 +127,8 @@ def test_other_conditions_are_refused_with_the_differences(store: Store, tmp_pat
     more = ScriptedDevice(TimingPlan(rounds=9, runs=1, warmup=0))
     assert open_jobs(store, [more], {"precision": "fp32"}, out)[0].series == job.series
     other = ScriptedDevice(TimingPlan(runs=3, warmup=0))
+    open_jobs(store, [other], {"precision": "int8"}, out)  # nothing is measured yet
+    store.add_round(job.series, "key", 0, Round({"cpu_ms": (1.0,)}, {}))
     with pytest.raises(
         UserError, match="do not compare: runs was 1, now 3; precision was 'fp32', now 'int8'"
     ):

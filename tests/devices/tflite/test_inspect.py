@@ -57,7 +57,7 @@ def test_dynamic_shapes_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"TFL3", b"PK\x03\x04" + b"\0" * 40, b"\x08\0\0\0ONNX" + b"\0" * 40]
+    "content", [b"TFL3", b"PK\x03\x04" + b"\0" * 40, b"\x08\0\0\0ONNX" + b"\0" * 40]
 )
 def test_other_files_are_refused(content: bytes) -> None:
     with pytest.raises(UserError, match=r"'x\.onnx' is no TFLite file"):
@@ -66,8 +66,13 @@ def test_other_files_are_refused(content: bytes) -> None:
 
 def test_every_cut_is_noticed() -> None:
     content = model()
-    for length in range(len(content)):
-        with pytest.raises(UserError, match="'m' is "):
+    with pytest.raises(UserError, match="'m' is empty"):
+        check(b"", "m")
+    for length in range(1, 8):
+        with pytest.raises(UserError, match="'m' is no TFLite file"):
+            check(content[:length], "m")
+    for length in range(8, len(content)):
+        with pytest.raises(UserError, match="'m' is cut off"):
             check(content[:length], "m")
 
 

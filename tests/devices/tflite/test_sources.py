@@ -195,8 +195,15 @@ def test_the_key_of_a_function_knows_its_weights(
     ("body", "reason"),
     [
         ("return nn.ReLU()", "returned a ReLU, not a pair"),
-        ("return nn.ReLU(), 3", "returned a tuple, not a pair"),
+        ("return nn.ReLU(), 3", r"returned \(ReLU, int\), not a pair"),
+        ("return 3, torch.zeros(1)", r"returned \(int, Tensor\), not a pair"),
+        ("return nn.ReLU(), (torch.zeros(1), torch.zeros(1))", "returned 2 example inputs; only"),
         ("raise ValueError('two\\nlines')", "the function failed: ValueError: two lines"),
+        ("import sys; sys.exit(3)", "the function failed: SystemExit: 3"),
+        (
+            "m = nn.ReLU(); m.forward = lambda x: exit(3); return m, torch.zeros(1)",
+            "the module failed: SystemExit: 3",
+        ),
     ],
 )
 def test_functions_that_fail(
@@ -204,6 +211,17 @@ def test_functions_that_fail(
 ) -> None:
     with pytest.raises(UserError, match=reason):
         function(body)()
+
+
+def test_what_users_code_prints_goes_to_stderr(
+    function: Callable[[str], FunctionModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = function(
+        "print('made'); m = nn.ReLU(); m.register_forward_hook(lambda *_: print('run')); "
+        "return m, torch.zeros(1, 2)"
+    )
+    source()
+    assert capsys.readouterr() == ("", "made\nrun\n")
 
 
 def test_targets_that_do_not_exist(function: Callable[[str], FunctionModel]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import operator
 import os
 import signal
@@ -24,6 +25,12 @@ def flaky(folder: Path, item: int) -> int:
             raise ValueError("not yet")
         os.kill(os.getpid(), signal.SIGKILL) if item == 3 else os._exit(7)
     return item * 10
+
+
+def hold_semaphore(seconds: float) -> None:
+    """Keep a semaphore, as tqdm does, for as long as this process lives."""
+    globals()["held"] = multiprocessing.RLock()
+    time.sleep(seconds)
 
 
 def die_on_two(item: int) -> int:
