@@ -11,13 +11,16 @@ from brpnas.errors import UserError, unknown_name
 from brpnas.executors import Executor, InProcess, Processes, RayCluster
 from brpnas.predictors import PREDICTORS
 from brpnas.search import STRATEGIES, BRPSchedule, Problem, Strategy
-from brpnas.spaces import CategoricalSpace, NASBench201
+from brpnas.spaces import FiniteSpace, NASBench101, NASBench201
 
 __all__ = ["EXECUTORS", "SPACES", "make_executor", "make_strategy", "parse_archs", "resolve"]
 
 T = TypeVar("T")
 
-SPACES: dict[str, Callable[[], CategoricalSpace[Any]]] = {"nasbench201": NASBench201}
+SPACES: dict[str, Callable[[], FiniteSpace[Any]]] = {
+    "nasbench101": NASBench101,
+    "nasbench201": NASBench201,
+}
 """The built-in spaces by the name that the user types."""
 
 EXECUTORS: dict[str, Callable[[int | None, str | None], Executor]] = {
@@ -109,7 +112,7 @@ def make_strategy(
     return make(problem, seed, **options)
 
 
-def parse_archs(table: Table, space: CategoricalSpace[Any]) -> list[Any]:
+def parse_archs(table: Table, space: FiniteSpace[Any]) -> list[Any]:
     """Return the architecture of every row of a table.
 
     Raises:

@@ -27,7 +27,7 @@ from brpnas.evaluate.training import Protocol
 from brpnas.executors import Executor, InProcess
 from brpnas.resolver import parse_archs
 from brpnas.search import Constraint, check_reachable
-from brpnas.spaces import CategoricalSpace, NetworkShape
+from brpnas.spaces import FiniteSpace, NetworkShape
 
 __all__ = [
     "ImageFiles",
@@ -149,7 +149,7 @@ def divide_limits(
 
 def table_source(
     table: Table,
-    space: CategoricalSpace[Any],
+    space: FiniteSpace[Any],
     metrics: Sequence[str],
     limits: Sequence[Constraint] = (),
 ) -> Source:
@@ -175,7 +175,7 @@ def table_source(
 
 
 def training_source(
-    space: CategoricalSpace[Any],
+    space: FiniteSpace[Any],
     shape: NetworkShape,
     protocol: Protocol,
     files: ImageFiles,
@@ -213,15 +213,22 @@ def training_source(
 
 
 def with_cost_table(
-    source: Source, table: Table, space: CategoricalSpace[Any], limits: Sequence[Constraint]
+    source: Source,
+    table: Table,
+    space: FiniteSpace[Any],
+    limits: Sequence[Constraint],
+    say: Callable[[str], None],
 ) -> Source:
     """Add costs from a table of its own, which may write the networks in another way.
 
+    Networks without a cost leave the pool: they could be tried, but never be the answer.
+
     Args:
-        source: finds the other metrics; its pool stays the pool.
+        source: finds the other metrics.
         table: what networks cost, such as ``brpnas measure`` makes.
         space: of the networks.
         limits: on columns of that table; checked to be within reach.
+        say: called with a line for people if networks are left out.
 
     Raises:
         UserError: a column or a value that cannot be used, a metric that the source has already,
@@ -234,19 +241,27 @@ def with_cost_table(
     evaluator = JoinedEvaluator([source.evaluator, costs])
     rows = list(costs.evaluate(source.pool))
     known = {name: np.array([row.metrics[name] for row in rows]) for name in metrics}
+    priced = np.all([np.isfinite(costs) for costs in known.values()], axis=0)
+    known = {name: values[priced] for name, values in {**source.known, **known}.items()}
     _check_limits(table.name, limits, known)
+    if left_out := int((~priced).sum()):
+        say(
+            f"{left_out} of {len(priced)} networks lack a value of {' or '.join(metrics)} in "
+            f"{table.name}: they are left out"
+        )
     return replace(
         source,
+        pool=[arch for arch, keep in zip(source.pool, priced, strict=True) if keep],
         evaluator=evaluator,
         identity={**source.identity, "latency_table_sha256": content_sha256(table.frame)},
-        known={**source.known, **known},
+        known=known,
     )
 
 
 def with_device(
     source: Source,
     device: LiteRTDevice,
-    space: CategoricalSpace[Any],
+    space: FiniteSpace[Any],
     precision: str,
     folder: Path,
     say: Callable[[str], None],

@@ -12,9 +12,10 @@ from brpnas.cli._output import cores, note
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
+    from brpnas.datasets import Table
     from brpnas.search import Constraint
     from brpnas.sources import Source
-    from brpnas.spaces import CategoricalSpace
+    from brpnas.spaces import FiniteSpace
 
 __all__ = [
     "COST",
@@ -78,7 +79,7 @@ def cost_columns(
 
 def open_source(
     asked: SimpleNamespace,
-    networks: CategoricalSpace[Any],
+    networks: FiniteSpace[Any],
     wanted: list[str],
     limits: list[Constraint],
     folder: Path,
@@ -100,7 +101,7 @@ def open_source(
     from brpnas.resolver import resolve
 
     costs = open_table(asked.latency_table) if asked.latency_table else None
-    priced = costs.metrics if costs else list(LATENCIES) if asked.device else []
+    priced = _offered(costs, limits) if costs else list(LATENCIES) if asked.device else []
     named = costs.name if costs else f"device {asked.device}"
     if asked.train_on:
         source = _training_source(asked, networks, folder, stack)
@@ -111,17 +112,25 @@ def open_source(
     else:
         table = open_table(asked.table or TABLE)
         where = f"{named} and {table.name}"
-        costly, others = sources.divide_limits(limits, priced, table.metrics, where)
+        offered = _offered(table, limits)
+        costly, others = sources.divide_limits(limits, priced, offered, where)
         source = sources.table_source(table, networks, wanted, others)
     if costs and costly:
-        return sources.with_cost_table(source, costs, networks, costly)
+        return sources.with_cost_table(source, costs, networks, costly, note)
     if asked.device:
         return _timed(asked, source, networks, folder, stack)
     return source
 
 
+def _offered(table: Table, limits: list[Constraint]) -> list[str]:
+    """Return the columns that can be limited, and those that are, whatever they hold."""
+    limited = [limit.metric for limit in limits]
+    numeric = table.frame.select_dtypes("number").columns
+    return [name for name in table.metrics if name in numeric or name in limited]
+
+
 def _training_source(
-    asked: SimpleNamespace, networks: CategoricalSpace[Any], folder: Path, stack: ExitStack
+    asked: SimpleNamespace, networks: FiniteSpace[Any], folder: Path, stack: ExitStack
 ) -> Source:
     from brpnas import sources
     from brpnas.evaluate.training import Protocol
@@ -150,7 +159,7 @@ def _training_source(
 def _timed(
     asked: SimpleNamespace,
     source: Source,
-    networks: CategoricalSpace[Any],
+    networks: FiniteSpace[Any],
     folder: Path,
     stack: ExitStack,
 ) -> Source:

@@ -80,7 +80,8 @@ def import_table(
     format_name: Annotated[
         str,
         typer.Argument(
-            metavar="FORMAT", help="latbench, nasbench201, natsbench, hwnasbench or help."
+            metavar="FORMAT",
+            help="latbench, nasbench101, nasbench201, natsbench, hwnasbench or help.",
         ),
     ],
     path: Annotated[Path, typer.Argument(help="The published file or folder.")],

@@ -16,6 +16,7 @@ from brpnas.cli._output import (
     number,
     print_json,
     progress_bar,
+    refuse,
     show,
 )
 from brpnas.cli._searching import (
@@ -47,7 +48,9 @@ _TRAINING = "Training on your own images (with --train-on)"
 
 def search(
     ctx: typer.Context,
-    space: Annotated[str, typer.Option(help="Space of networks: nasbench201.")] = "nasbench201",
+    space: Annotated[
+        str, typer.Option(help="Space of networks: nasbench201 or nasbench101.")
+    ] = "nasbench201",
     table: Annotated[
         str | None,
         typer.Option(
@@ -90,7 +93,11 @@ def search(
         str, typer.Option(help="How to choose: brp, random, evolution, local or reinforce.")
     ] = "brp",
     predictor: Annotated[
-        str, typer.Option(help="What brp learns with, for accuracy and for limits: gcn.")
+        str,
+        typer.Option(
+            help="What brp learns with, for accuracy and for limits: gcn, gp, trees, mlp, "
+            "layerwise, flops or eagle."
+        ),
     ] = "gcn",
     budget: Annotated[int, typer.Option(min=1, help="Networks to evaluate.")] = 100,
     iterations: Annotated[
@@ -222,10 +229,7 @@ def search(
         *(() if device else ((name, "--device") for name in _OF_TIMING)),
     ]
     for name, owner in unused:
-        # By name: typer has its own copy of the enumeration of sources.
-        given = ctx.get_parameter_source(name)
-        if given is not None and given.name == "COMMANDLINE":
-            raise UserError(f"--{name.replace('_', '-')} goes with {owner}")
+        refuse(ctx, name, owner)
     default = not train_on and table in (None, TABLE)
     accuracy, report = objective_columns(table, train_on, test_on, accuracy, report)
     latency, latency_table = cost_columns(default, latency, latency_limit, latency_table, device)

@@ -4,35 +4,72 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brpnas.cli._output import progress_bar, show_result
+from brpnas.cli._output import (
+    command_line,
+    note,
+    print_json,
+    progress_bar,
+    refuse,
+    show,
+    show_result,
+)
 from brpnas.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from brpnas.datasets import Table
+    from brpnas.predictors import Prediction
+    from brpnas.spaces import FiniteSpace
 
 __all__ = ["train"]
 
 
 def train(
+    ctx: typer.Context,
     column: Annotated[str, typer.Option(help="Metric to learn, in the unit of its name.")],
-    out: Annotated[Path, typer.Option(help="Folder to save the predictor in; new or empty.")],
-    space: Annotated[str, typer.Option(help="Space of networks: nasbench201.")] = "nasbench201",
+    out: Annotated[
+        Path, typer.Option(help="Folder for the predictor, or the predictions; new or empty.")
+    ],
+    space: Annotated[
+        str, typer.Option(help="Space of networks: nasbench201 or nasbench101.")
+    ] = "nasbench201",
     table: Annotated[
         str,
         typer.Option(
             help="A .parquet or .csv file, or the name of a table that comes with the package."
         ),
     ] = "digits201",
-    predictor: Annotated[str, typer.Option(help="What to train: gcn.")] = "gcn",
-    train_rows: Annotated[
-        int, typer.Option("--train", min=1, help="Random rows to fit the weights to.")
-    ] = 900,
-    valid_rows: Annotated[
-        int, typer.Option("--valid", min=0, help="Random rows to stop the training by.")
-    ] = 100,
+    predictor: Annotated[
+        str, typer.Option(help="What to train: gcn, trees, mlp, layerwise, flops or eagle.")
+    ] = "gcn",
+    train: Annotated[int, typer.Option(min=1, help="Random rows to fit the weights to.")] = 900,
+    valid: Annotated[int, typer.Option(min=0, help="Random rows to stop the training by.")] = 100,
+    transfer: Annotated[
+        str | None,
+        typer.Option(
+            help="Table with the same networks on other devices: learn from its latencies and "
+            "energies, and from few rows of --table."
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Rows to learn from with --transfer, chosen for it; 3 or more.")
+    ] = 10,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns of --transfer to leave out, such as '*pi5*': those of the same physical "
+            "device. May be given several times."
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of the rows and of the training.")
     ] = 0,
@@ -43,18 +80,49 @@ def train(
     """Fit a predictor to random rows of a table and judge it on all remaining rows.
 
     Rows without a value, and for latency and energy those of empty networks (below 2% of the
-    median), are left out and counted.
+    median), are left out and counted. With --transfer, a few chosen rows are learnt from, and
+    what other devices need for the same networks.
     """
+    from brpnas.datasets import open_table
+    from brpnas.resolver import SPACES, resolve
+
+    if transfer is None:
+        refuse(ctx, "samples", "--transfer")
+        refuse(ctx, "exclude", "--transfer")
+        task = _Task(open_table(table), column, resolve("space", space, SPACES)(), out, seed)
+        _train_alone(task, predictor, train, valid, as_json)
+        return
+    for name in ("train", "valid", "predictor"):
+        refuse(ctx, name, "training without --transfer, which learns from --samples rows")
+    task = _Task(open_table(table), column, resolve("space", space, SPACES)(), out, seed)
+    how = command_line(ctx, ["as_json", "train", "valid", "predictor"])
+    _train_by_others(task, open_table(transfer), samples, exclude or [], as_json, how)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is learnt, and where the result goes."""
+
+    table: Table
+    column: str
+    space: FiniteSpace[Any]
+    out: Path
+    seed: int
+
+
+def _train_alone(
+    task: _Task, predictor: str, train_rows: int, valid_rows: int, as_json: bool
+) -> None:
+    """Fit a predictor to many rows, and save it."""
     import numpy as np
 
-    from brpnas.datasets import content_sha256, open_table
+    from brpnas.datasets import content_sha256
     from brpnas.predictors import PREDICTORS, Provenance, quality, save_predictor
     from brpnas.report import save_scatter
-    from brpnas.resolver import SPACES, parse_archs, resolve
+    from brpnas.resolver import parse_archs, resolve
 
     family = resolve("predictor", predictor, PREDICTORS)
-    networks = resolve("space", space, SPACES)()
-    source = open_table(table)
+    source, column, out, seed = task.table, task.column, task.out, task.seed
     selection = source.judged(column)
     rows = np.flatnonzero(selection.rows)
     learnt = train_rows + valid_rows
@@ -63,10 +131,10 @@ def train(
             f"{source.name}: column '{column}' has {len(rows)} rows to use; --train {train_rows}, "
             f"--valid {valid_rows} and at least 2 to judge by are {learnt + 2}"
         )
-    archs = parse_archs(source, networks)
+    archs = parse_archs(source, task.space)
     _make_folder(out)
     rows = np.random.default_rng(seed).permutation(rows)
-    graphs = [networks.graph(archs[row]) for row in rows]
+    graphs = [task.space.graph(archs[row]) for row in rows]
     values = source.metric(column)[rows]
     with progress_bar(f"training on {train_rows} + {valid_rows} networks"):
         started = time.perf_counter()
@@ -93,6 +161,124 @@ def train(
         "rows_empty": selection.empty,
     }
     show_result(f"{column} of {source.name}, predicted by {out}", result, as_json)
+
+
+def _train_by_others(
+    task: _Task, others: Table, samples: int, exclude: list[str], as_json: bool, how: str
+) -> None:
+    """Learn from few rows and from other devices, and write predictions of all their networks."""
+    import numpy as np
+
+    from brpnas.predictors import quality
+    from brpnas.predictors.transfer import FEWEST_SAMPLES, Transfer
+    from brpnas.report import save_scatter
+    from brpnas.resolver import parse_archs
+
+    if samples < FEWEST_SAMPLES:
+        raise UserError(f"--samples {samples}: a transfer needs at least {FEWEST_SAMPLES}")
+    source, column, out = task.table, task.column, task.out
+    selection = source.judged(column)
+    costs = _costs(others, column, exclude)
+    archs = parse_archs(others, task.space)
+    parse_archs(source, task.space)  # its texts mean what those of the others mean
+    row_of = {arch: row for row, arch in enumerate(others.archs)}
+    place = np.array([row_of.get(arch, -1) for arch in source.archs])  # -1: not among the others
+    rows = np.flatnonzero(selection.rows & (place >= 0))
+    if len(rows) < samples + 2:
+        raise UserError(
+            f"{source.name}: {int((place >= 0).sum())} of its {len(source)} networks are also in "
+            f"{others.name}, {len(rows)} of them with a value to use in column '{column}'; "
+            f"--samples {samples} and at least 2 to judge by are {samples + 2}"
+        )
+    values = np.full(len(others), np.nan)
+    values[place[rows]] = source.metric(column)[rows]
+    if np.nanmin(values) == np.nanmax(values):
+        raise UserError(f"{source.name}: all values of column '{column}' are equal")
+    _make_folder(out)
+    if unknown := int((selection.rows & (place < 0)).sum()):
+        note(f"{source.name}: {unknown} measured networks are not in {others.name}: left out")
+    with progress_bar(f"learning from {len(costs)} columns and {samples} networks"):
+        started = time.perf_counter()
+        learner = Transfer.of([task.space.graph(arch) for arch in archs], costs, task.seed)
+        chosen = learner.suggest(samples, np.isfinite(values))
+        learner.fit(chosen, values[chosen])
+        fit_s = time.perf_counter() - started
+        started = time.perf_counter()
+        found = learner.predict()
+        predict_s = time.perf_counter() - started
+    _write_predictions(task, others, found, how)
+    test = np.setdiff1d(np.flatnonzero(np.isfinite(values)), chosen)
+    save_scatter(out / "scatter.png", values[test], found.mean[test], column)
+    result: dict[str, Any] = {
+        **asdict(quality(values[test], found.mean[test])),
+        "fit_s": round(fit_s, 3),
+        "predict_s": round(predict_s, 3),
+        "rows_missing": selection.missing,
+        "rows_empty": selection.empty,
+    }
+    if as_json:
+        learnt_from = {"chosen": [others.archs[row] for row in chosen], "sources": list(costs)}
+        print_json({**result, **learnt_from})
+        return
+    show_result(f"{column} of {source.name}, predicted by {others.name}", result, as_json)
+    show(
+        f"learnt from {len(costs)} columns of {others.name} and {samples} networks",
+        ("arch", column),
+        [(others.archs[row], float(values[row])) for row in chosen],
+    )
+
+
+def _costs(others: Table, column: str, exclude: list[str]) -> dict[str, NDArray[np.float64]]:
+    """Return the columns to learn from; NaN where nothing or an empty network was measured."""
+    import numpy as np
+
+    from brpnas.datasets.table import COST_PREFIXES
+    from brpnas.predictors.transfer import FEWEST_SOURCES
+
+    names = [name for name in others.metrics if name.startswith(COST_PREFIXES)]
+    for glob in exclude:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise UserError(
+                f"--exclude {glob}: no latency or energy column of {others.name} is called so; "
+                f"they are {', '.join(names) or '(none)'}"
+            )
+    sources = {
+        name: np.where(others.judged(name).rows, others.metric(name), np.nan)
+        for name in names
+        if name != column and not any(fnmatchcase(name, glob) for glob in exclude)
+    }
+    if len(sources) < FEWEST_SOURCES:
+        raise UserError(
+            f"{others.name}: {len(sources)} latency or energy columns to learn from "
+            f"({', '.join(sources) or 'none'}); --transfer needs at least "
+            f"{FEWEST_SOURCES}, better 5 or more"
+        )
+    return sources
+
+
+def _write_predictions(task: _Task, others: Table, found: Prediction, how: str) -> None:
+    """Write a table of all networks of the others, with mean and standard deviation."""
+    import pandas as pd
+
+    from brpnas.datasets import Card, Table, content_sha256, write_table
+
+    hashes = ", ".join(
+        f"{table.name} (sha256 {content_sha256(table.frame)})" for table in (task.table, others)
+    )
+    card = Card(
+        title=f"{task.column} of {task.table.name}, predicted by transfer from {others.name}",
+        source=f"predicted, not measured, from {hashes}",
+        device=task.table.card.device,
+        conditions=task.table.card.conditions,
+        rebuild=how,
+        space=task.space.name,
+        columns={
+            "prediction": f"{task.column}, in the unit of its name",
+            "std": f"expected error of the prediction, in the unit of {task.column}",
+        },
+    )
+    columns = {"arch": others.archs, "prediction": found.mean, "std": found.std}
+    write_table(Table(pd.DataFrame(columns), card), task.out / "predictions.parquet")
 
 
 def _make_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError
-from brpnas.spaces import Architecture, CategoricalSpace
+from brpnas.spaces import Architecture, FiniteSpace
 
 __all__ = ["Candidate", "Constraint", "Observation", "Problem", "check_reachable"]
 
@@ -102,7 +102,7 @@ class Problem(Generic[A]):
 
     def __init__(
         self,
-        space: CategoricalSpace[A],
+        space: FiniteSpace[A],
         pool: Sequence[A],
         objective: str,
         constraints: Sequence[Constraint] = (),

@@ -9,10 +9,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from brpnas.errors import UserError
 from brpnas.search._unseen import Unseen
 from brpnas.search.problem import Candidate, Observation, Problem
 from brpnas.search.strategy import Strategy
-from brpnas.spaces import Architecture
+from brpnas.spaces import Architecture, CategoricalSpace
 
 __all__ = ["Reinforce"]
 
@@ -42,6 +43,9 @@ class Reinforce(Strategy[A]):
         decay: of the moving average.
         tries: samples drawn to find a network that was not seen before.
         at_once: networks sampled before the first of them is known; 1 is the published algorithm.
+
+    Raises:
+        UserError: the space is not one of independent choices.
     """
 
     def __init__(
@@ -53,6 +57,12 @@ class Reinforce(Strategy[A]):
         tries: int = 20,
         at_once: int = 1,
     ) -> None:
+        if not isinstance(problem.space, CategoricalSpace):
+            raise UserError(
+                f"strategy 'reinforce' needs a space of independent choices; "
+                f"the cells of '{problem.space.name}' are none"
+            )
+        self._space: CategoricalSpace[A] = problem.space
         self._problem = problem
         self._rng = np.random.default_rng(seed)
         self._unseen = Unseen(problem, self._rng)
@@ -61,7 +71,7 @@ class Reinforce(Strategy[A]):
         self._tries = tries
         self._at_once = at_once
         self._baseline = 0.5
-        self._logits = [np.zeros(options) for options in problem.space.choices]
+        self._logits = [np.zeros(options) for options in self._space.choices]
         self._sampled: dict[A, list[int]] = {}
         self._merits: dict[A, tuple[float, float]] = {}
         self._ranking: list[tuple[float, float]] = []
@@ -91,7 +101,7 @@ class Reinforce(Strategy[A]):
             options = [
                 int(self._rng.choice(len(logits), p=_softmax(logits))) for logits in self._logits
             ]
-            arch = self._problem.find(self._problem.space.decode(options))
+            arch = self._problem.find(self._space.decode(options))
             if arch is None:
                 continue
             if arch in self._unseen:

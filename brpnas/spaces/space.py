@@ -17,6 +17,7 @@ from brpnas.errors import UserError
 __all__ = [
     "Architecture",
     "CategoricalSpace",
+    "FiniteSpace",
     "Graph",
     "GraphSchema",
     "NetworkShape",
@@ -148,7 +149,25 @@ class Space(ABC, Generic[A]):
         raise UserError(f"space '{self.name}' does not build networks (asked for {arch}, {shape})")
 
 
-class CategoricalSpace(Space[A]):
+class FiniteSpace(Space[A]):
+    """A space that can be enumerated and walked through in small steps: what a search needs."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[A]: ...
+
+    @abstractmethod
+    def mutate(self, arch: A, rng: np.random.Generator) -> A:
+        """Return a neighbour, drawn uniformly."""
+
+    @abstractmethod
+    def neighbours(self, arch: A) -> list[A]:
+        """Return every architecture that is one step away, each once."""
+
+
+class CategoricalSpace(FiniteSpace[A]):
     """A space whose architectures are a fixed number of independent choices.
 
     Sampling, enumeration, mutation and neighbours follow from the list of choices.

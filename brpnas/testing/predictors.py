@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError
-from brpnas.predictors import Predictor
+from brpnas.predictors import Predictor, SavablePredictor
 from brpnas.spaces import Cell, Graph, GraphSchema, NASBench201
 from brpnas.testing.synthetic import SyntheticEvaluator
 
@@ -18,7 +19,10 @@ __all__ = ["PredictorContract"]
 
 
 class PredictorContract:
-    """What every predictor has to do. To test one, subclass and override ``predictor``."""
+    """What every predictor has to do. To test one, subclass and override ``predictor``.
+
+    What only those can do that can be saved is skipped for others.
+    """
 
     def predictor(self, seed: int) -> Predictor:
         """Return a fresh predictor."""
@@ -61,6 +65,34 @@ class PredictorContract:
         first, again = (self.predictor(seed=3).fit(graphs, values) for _ in range(2))
         np.testing.assert_array_equal(first.predict(graphs).mean, again.predict(graphs).mean)
 
+    def test_put_together_again_it_predicts_the_same(self) -> None:
+        """Its settings, which are JSON, and its arrays are all there is to it."""
+        graphs, values = networks(60)
+        predictor = _savable(self.predictor(seed=2)).fit(graphs[:40], values[:40])
+        assert predictor.schema is not None
+        again = type(predictor).restored(
+            json.loads(json.dumps(predictor.settings())), predictor.schema, predictor.state()
+        )
+        assert again.settings() == predictor.settings()
+        assert again.schema == predictor.schema
+        before, after = predictor.predict(graphs), again.predict(graphs)
+        np.testing.assert_array_equal(after.mean, before.mean)
+        np.testing.assert_array_equal(np.array(after.std), np.array(before.std))
+
+    def test_a_state_of_another_space_is_refused(self) -> None:
+        """By one of the errors that the loader of files turns into the user's."""
+        graphs, values = networks(20)
+        predictor = _savable(self.predictor(seed=0)).fit(graphs, values)
+        with pytest.raises((KeyError, TypeError, ValueError, RuntimeError)):
+            type(predictor).restored(
+                predictor.settings(), GraphSchema("other", ("a",), ()), predictor.state()
+            )
+
+    def test_before_fitting_there_is_no_state(self) -> None:
+        """An unfitted predictor cannot be saved."""
+        with pytest.raises(UserError, match="not fitted"):
+            _savable(self.predictor(seed=0)).state()
+
     @pytest.mark.parametrize("bad", ["few", "constant", "missing", "lengths", "none"])
     def test_values_it_cannot_learn_from_are_the_users_error(self, bad: str) -> None:
         """Too few networks, equal or missing values, or another number of values."""
@@ -90,6 +122,12 @@ class PredictorContract:
         foreign = [replace(graph, schema=GraphSchema("other", ("a",), ())) for graph in graphs]
         with pytest.raises(UserError, match=r"nasbench201.*other"):
             predictor.predict(foreign)
+
+
+def _savable(predictor: Predictor) -> SavablePredictor:
+    if not isinstance(predictor, SavablePredictor):
+        pytest.skip("it cannot be saved")
+    return predictor
 
 
 def networks(n: int, seed: int = 0) -> tuple[list[Graph], NDArray[np.float64]]:

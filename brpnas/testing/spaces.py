@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brpnas.errors import UserError
-from brpnas.spaces import Architecture, CategoricalSpace, Space
+from brpnas.spaces import Architecture, CategoricalSpace, FiniteSpace, Space
 
 __all__ = ["SpaceContract"]
 
@@ -64,7 +64,7 @@ class SpaceContract:
 
     def test_canonical_is_idempotent_and_in_the_space(self, space: Space[Any]) -> None:
         """The representative is an architecture like any other, and represents itself."""
-        members = set(space) if isinstance(space, CategoricalSpace) and _small(space) else None
+        members = set(space) if isinstance(space, FiniteSpace) and _small(space) else None
         for arch in _draw(space):
             canonical = space.canonical(arch)
             assert space.canonical(canonical) == canonical
@@ -119,6 +119,24 @@ class SpaceContract:
             for name in ("operations", "numbers", "edges", "live"):
                 assert np.array_equal(getattr(graph, name), getattr(again, name))
 
+    def test_neighbours_are_other_architectures_each_once(self, space: Space[Any]) -> None:
+        """They are in the space, and none is the architecture itself."""
+        finite = _finite(space)
+        for arch in _draw(space):
+            neighbours = finite.neighbours(arch)
+            assert neighbours
+            assert len({*neighbours, arch}) == len(neighbours) + 1
+            assert all(space.parse(str(other)) == other for other in neighbours)
+
+    def test_mutants_are_neighbours(self, space: Space[Any]) -> None:
+        """The seed decides which one."""
+        finite = _finite(space)
+        rng, same = np.random.default_rng(0), np.random.default_rng(0)
+        for arch in _draw(space):
+            mutant = finite.mutate(arch, rng)
+            assert mutant in finite.neighbours(arch)
+            assert finite.mutate(arch, same) == mutant
+
     def test_options_decode_back(self, space: Space[Any]) -> None:
         """What is encoded is in range and decodes to the same architecture."""
         categorical = _categorical(space)
@@ -159,13 +177,19 @@ class SpaceContract:
         size = _size(space)
         if size > _ENUMERABLE:
             pytest.skip(f"{size} architectures are too many to enumerate here")
-        everything = list(iter(_categorical(space)))
+        everything = list(iter(_finite(space)))
         assert len(set(everything)) == len(everything) == size
         assert set(_draw(space)) <= set(everything)
 
 
 def _draw(space: Space[Any], seed: int = 0) -> list[Any]:
     return space.sample(_DRAWN, np.random.default_rng(seed))
+
+
+def _finite(space: Space[Any]) -> FiniteSpace[Any]:
+    if not isinstance(space, FiniteSpace):
+        pytest.skip("not a finite space")
+    return space
 
 
 def _categorical(space: Space[Any]) -> CategoricalSpace[Any]:
@@ -180,7 +204,7 @@ def _size(space: Space[Any]) -> int:
     return len(space)
 
 
-def _small(space: CategoricalSpace[Any]) -> bool:
+def _small(space: FiniteSpace[Any]) -> bool:
     return len(space) <= _ENUMERABLE
 
 

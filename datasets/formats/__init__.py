@@ -9,6 +9,7 @@ from typing import Protocol
 from brpnas.datasets.formats.help import read as _read_help
 from brpnas.datasets.formats.hwnasbench import read as _read_hwnasbench
 from brpnas.datasets.formats.latbench import read as _read_latbench
+from brpnas.datasets.formats.nasbench101 import read as _read_nasbench101
 from brpnas.datasets.formats.nasbench201 import read as _read_nasbench201
 from brpnas.datasets.formats.natsbench import read as _read_natsbench
 from brpnas.datasets.table import Table
@@ -29,6 +30,7 @@ FORMATS: Mapping[str, Importer] = {
     "help": _read_help,
     "hwnasbench": _read_hwnasbench,
     "latbench": _read_latbench,
+    "nasbench101": _read_nasbench101,
     "nasbench201": _read_nasbench201,
     "natsbench": _read_natsbench,
 }

@@ -40,7 +40,10 @@ def costs(frame: pd.DataFrame, write: Callable[..., Path]) -> pd.Series[float]:
 def test_costs_come_from_their_table(brpnas: Any, costs: pd.Series[float]) -> None:
     params = ("--latency", "params", "--latency-limit", 100)  # only the first table has it
     done = brpnas(*ACCURACY, *LIMIT, *params, *ASKED)
-    assert "lack a value of accuracy_pct or latency_ms or params" in done.stderr
+    assert done.stderr.count("lack a value") == 1
+    assert "3 of 120 networks lack a value of latency_ms in costs.parquet: they are left out" in (
+        done.stderr
+    )
     rows = pd.read_parquet("run/trace.parquet")
     assert set(rows) >= {"accuracy_pct", "latency_ms", "params"}
     assert rows["latency_ms"].to_numpy() == pytest.approx(costs[rows["arch"]], nan_ok=True)
@@ -83,6 +86,28 @@ def test_resume_needs_the_same_costs(brpnas: Any) -> None:
 @pytest.mark.usefixtures("costs")
 def test_bad_input(brpnas: Any, limit: tuple[object, ...], message: str) -> None:
     assert message in brpnas.error(*ACCURACY, *ASKED[:4], *limit)
+
+
+@pytest.mark.usefixtures("costs")
+def test_no_budget_goes_to_networks_without_a_cost(brpnas: Any) -> None:
+    measured = open_table("costs.parquet").frame.head(50)
+    write_table(Table(measured, Card()), "costs.parquet")
+    said = brpnas(*ACCURACY, *LIMIT, *ASKED).stderr
+    assert "70 of 120 networks lack a value" in said
+    rows = pd.read_parquet("run/trace.parquet")
+    assert len(rows) == 40
+    assert rows["latency_ms"].notna().all()
+
+
+@pytest.mark.usefixtures("costs")
+def test_columns_of_text_are_not_offered(brpnas: Any) -> None:
+    frame = open_table("costs.parquet").frame
+    write_table(Table(frame.assign(samples_ms="1 2;3 4"), Card()), "costs.parquet")
+    said = brpnas.error(*ACCURACY, *ASKED[:4], "--latency", "latency", *LIMIT[2:])
+    assert "latency_ms" in said
+    assert "samples_ms" not in said
+    said = brpnas.error(*ACCURACY, *ASKED[:4], "--latency", "samples_ms", *LIMIT[2:])
+    assert "column 'samples_ms' is not numeric" in said
 
 
 @pytest.mark.usefixtures("costs")
