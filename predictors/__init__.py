@@ -9,24 +9,44 @@ if __name__ != "brpnas.predictors":
         "import this package as 'brpnas.predictors' (the bare name belongs to others)"
     )
 
+from brpnas.predictors.eagle import EagleRanker, EagleRegressor, EagleSize
+from brpnas.predictors.flops import FlopsPredictor
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor, GCNSize
+from brpnas.predictors.gp import GPRanker, GPRegressor
+from brpnas.predictors.layerwise import LayerwisePredictor
+from brpnas.predictors.mlp import MLPPredictor
 from brpnas.predictors.predictor import Prediction, Predictor, SavablePredictor
 from brpnas.predictors.quality import Quality, quality
 from brpnas.predictors.registry import PREDICTORS, Family
 from brpnas.predictors.saved import Provenance, SavedPredictor, load_predictor, save_predictor
+from brpnas.predictors.transfer import Sources, Transfer, TransferPrior
+from brpnas.predictors.trees import TreesPredictor, TreesSize
 
 __all__ = [
     "PREDICTORS",
+    "EagleRanker",
+    "EagleRegressor",
+    "EagleSize",
     "Family",
+    "FlopsPredictor",
     "GCNRanker",
     "GCNRegressor",
     "GCNSize",
+    "GPRanker",
+    "GPRegressor",
+    "LayerwisePredictor",
+    "MLPPredictor",
     "Prediction",
     "Predictor",
     "Provenance",
     "Quality",
     "SavablePredictor",
     "SavedPredictor",
+    "Sources",
+    "Transfer",
+    "TransferPrior",
+    "TreesPredictor",
+    "TreesSize",
     "load_predictor",
     "quality",
     "save_predictor",

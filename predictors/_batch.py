@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brpnas.errors import UserError
-from brpnas.spaces import Graph, GraphSchema
+from brpnas.spaces import Graph
 
-__all__ = ["GraphBatch", "common_schema"]
+__all__ = ["GraphBatch"]
 
 
 @dataclass(frozen=True)
@@ -106,18 +105,3 @@ class GraphBatch:
             self.edges.to(device),
             self.alike,
         )
-
-
-def common_schema(graphs: Sequence[Graph]) -> GraphSchema:
-    """Return the schema of graphs that all come from one space.
-
-    Raises:
-        UserError: no graphs, or graphs of several spaces.
-    """
-    if not graphs:
-        raise UserError("no networks given")
-    schema = graphs[0].schema
-    for graph in graphs:
-        if graph.schema is not schema and graph.schema != schema:
-            raise UserError(f"networks of two spaces: {schema.space} and {graph.schema.space}")
-    return schema

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brpnas.predictors._batch import GraphBatch, common_schema
+from brpnas.predictors._batch import GraphBatch
 from brpnas.predictors._network import GraphNetwork, NetworkSize
+from brpnas.predictors._schema import common_schema
 from brpnas.spaces import Graph
 
 __all__ = ["Training", "compute_device", "score", "train_network"]

@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brpnas.errors import UserError
-from brpnas.predictors._batch import common_schema
 from brpnas.predictors._network import GraphNetwork, NetworkSize
+from brpnas.predictors._scale import Scale, check_values
+from brpnas.predictors._schema import common_schema
 from brpnas.predictors._training import Loss, Training, compute_device, score, train_network
 from brpnas.predictors.predictor import Prediction, SavablePredictor
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
 
 __all__ = ["GCNRanker", "GCNRegressor", "GCNSize"]
-
-_FEWEST = 5
-_LARGEST = 1e100  # squares of larger ones overflow
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class GCNRegressor(_GCN):
         training: Training | None = None,
     ) -> None:
         super().__init__(seed, valid, size or GCNSize(), training or Training())
-        self._scale = _Scale()
+        self._scale = Scale()
         self._residual = np.nan
 
     def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
@@ -152,7 +150,7 @@ class GCNRegressor(_GCN):
             UserError: fewer than 5 networks, a constant or a non-finite metric.
         """
         check_values(graphs, values)
-        self._scale = _Scale.of(values)
+        self._scale = Scale.of(values)
         targets = self._scale.shrink(values)
         held_out = self._train(graphs, targets, _absolute_error)
         self._residual = np.nan
@@ -182,7 +180,7 @@ class GCNRegressor(_GCN):
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = super().restored(settings, schema, state)
         logarithm, mean, std = state["scale"].tolist()
-        predictor._scale = _Scale(bool(logarithm), mean, std)
+        predictor._scale = Scale(bool(logarithm), mean, std)
         predictor._residual = float(state["residual"][0])
         return predictor
 
@@ -231,46 +229,6 @@ _SHARPNESS = 4.0
 
 RANKING = Training(epochs=120, batch=256, learning_rate=3e-3)
 """The recipe of the ranker: few networks, all of them and all their pairs in every step."""
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Between a metric and what the network learns."""
-
-    logarithm: bool = False
-    mean: float = 0.0
-    std: float = 1.0
-
-    @classmethod
-    def of(cls, values: NDArray[np.float64]) -> _Scale:
-        logarithm = bool((values > 0).all())
-        raw = np.log(values) if logarithm else values
-        return cls(logarithm, float(raw.mean()), float(raw.std()))
-
-    def shrink(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        raw = np.log(values) if self.logarithm else values
-        return (raw - self.mean) / self.std
-
-    def grow(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        raw = scores * self.std + self.mean
-        grown: NDArray[np.float64] = np.exp(raw) if self.logarithm else raw
-        return grown
-
-
-def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
-    """Raise UserError unless each network has one finite value and the values differ."""
-    if len(graphs) != len(values):
-        raise UserError(f"{len(graphs)} networks but {len(values)} values")
-    if len(values) < _FEWEST:
-        raise UserError(
-            f"a predictor needs at least {_FEWEST} networks to learn from, not {len(values)}"
-        )
-    if not np.isfinite(values).all():
-        raise UserError(f"{int((~np.isfinite(values)).sum())} of {len(values)} values are missing")
-    if np.abs(values).max() > _LARGEST:
-        raise UserError(f"a value of {np.abs(values).max():g} is too large to learn from")
-    if np.ptp(values) == 0:
-        raise UserError(f"all {len(values)} values are {values[0]:g}: there is nothing to learn")
 
 
 def _absolute_error(scores: Tensor, targets: Tensor) -> Tensor:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from brpnas.predictors.eagle import EagleRanker, EagleRegressor
+from brpnas.predictors.flops import FlopsPredictor
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor
+from brpnas.predictors.gp import GPRanker, GPRegressor
+from brpnas.predictors.layerwise import LayerwisePredictor
+from brpnas.predictors.mlp import MLPPredictor
 from brpnas.predictors.predictor import SavablePredictor
+from brpnas.predictors.trees import TreesPredictor
 
 __all__ = ["PREDICTORS", "Family"]
 
@@ -23,4 +29,12 @@ class Family:
     ranker: type[SavablePredictor]
 
 
-PREDICTORS: dict[str, Family] = {"gcn": Family(GCNRegressor, GCNRanker)}
+PREDICTORS: dict[str, Family] = {
+    "gcn": Family(GCNRegressor, GCNRanker),
+    "gp": Family(GPRegressor, GPRanker),
+    "trees": Family(TreesPredictor, TreesPredictor),
+    "mlp": Family(MLPPredictor, MLPPredictor),
+    "layerwise": Family(LayerwisePredictor, LayerwisePredictor),
+    "flops": Family(FlopsPredictor, FlopsPredictor),
+    "eagle": Family(EagleRegressor, EagleRanker),
+}

@@ -1,0 +1,57 @@
+"""Between a metric in its unit and what a model learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.errors import UserError
+from brpnas.spaces import Graph
+
+__all__ = ["Scale", "check_values"]
+
+_FEWEST = 5
+_LARGEST = 1e100  # squares of larger ones overflow
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Between a metric and what the network learns."""
+
+    logarithm: bool = False
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Scale:
+        logarithm = bool((values > 0).all())
+        raw = np.log(values) if logarithm else values
+        return cls(logarithm, float(raw.mean()), float(raw.std()))
+
+    def shrink(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        raw = np.log(values) if self.logarithm else values
+        return (raw - self.mean) / self.std
+
+    def grow(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        raw = scores * self.std + self.mean
+        grown: NDArray[np.float64] = np.exp(raw) if self.logarithm else raw
+        return grown
+
+
+def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
+    """Raise UserError unless each network has one finite value and the values differ."""
+    if len(graphs) != len(values):
+        raise UserError(f"{len(graphs)} networks but {len(values)} values")
+    if len(values) < _FEWEST:
+        raise UserError(
+            f"a predictor needs at least {_FEWEST} networks to learn from, not {len(values)}"
+        )
+    if not np.isfinite(values).all():
+        raise UserError(f"{int((~np.isfinite(values)).sum())} of {len(values)} values are missing")
+    if float(np.abs(values).max()) > _LARGEST:
+        raise UserError(f"a value of {np.abs(values).max():g} is too large to learn from")
+    if np.ptp(values) == 0:
+        raise UserError(f"all {len(values)} values are {values[0]:g}: there is nothing to learn")
