@@ -21,6 +21,7 @@ __all__ = ["measure"]
 _WHAT = "What to measure"
 _HOW = "How to measure"
 _WHERE = "Where to measure"
+_NEW = "A new device"
 _OF_SPACE = ("channels", "cells_per_stage", "input_size")
 """Options that do nothing without --space."""
 _SHOWN = ("measured", "failed", "table", "convert_s")
@@ -28,7 +29,9 @@ _SHOWN = ("measured", "failed", "table", "convert_s")
 
 def measure(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .csv.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Table to write: .parquet or .csv.", show_default=False)
+    ] = None,
     device: Annotated[
         str,
         typer.Option(
@@ -164,7 +167,30 @@ def measure(
             help="The executor's machines equal this one: measure on them too (--device local).",
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of --sample.")] = 0,
+    suggest: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Measure nothing; print so many networks to measure first, one on each line.",
+            rich_help_panel=_NEW,
+        ),
+    ] = None,
+    transfer: Annotated[
+        str | None,
+        typer.Option(
+            help="Table of other devices, whose latency and energy columns say what is telling.",
+            rich_help_panel=_NEW,
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns of that table to leave out, with * and ?. Repeatable.",
+            rich_help_panel=_NEW,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of --sample and --suggest.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue; measure only what is missing.")
     ] = False,
@@ -184,6 +210,14 @@ def measure(
     from brpnas.spaces import NetworkShape
 
     started = time.perf_counter()
+    if suggest is not None:
+        refuse(ctx, "out", "measuring; --suggest only prints")
+        _suggest(suggest, space or "nasbench201", transfer, exclude or [], seed, as_json)
+        return
+    for name in ("transfer", "exclude"):
+        refuse(ctx, name, "--suggest")
+    if out is None:
+        raise UserError("--out is missing: the table to write, .parquet or .csv")
     for name in () if space else _OF_SPACE:
         refuse(ctx, name, "--space")
     wanted = measuring.Wanted(
@@ -237,6 +271,31 @@ def measure(
             for job, result in zip(work, results, strict=True)
         ]
     _tell(ended, round(time.perf_counter() - started, 3), as_json)
+
+
+def _suggest(
+    count: int, space: str, transfer: str | None, exclude: list[str], seed: int, as_json: bool
+) -> None:
+    """Print the networks that tell most about a new device."""
+    from brpnas.cli._transfer import source_columns
+    from brpnas.datasets import open_table
+    from brpnas.predictors import Transfer
+    from brpnas.resolver import SPACES, parse_archs, resolve
+
+    if transfer is None:
+        raise UserError("--suggest needs --transfer: a table of other devices")
+    networks = resolve("space", space, SPACES)()
+    others = open_table(transfer)
+    columns = source_columns(others, exclude)
+    graphs = [networks.graph(arch) for arch in parse_archs(others, networks)]
+    with progress_bar(f"learning from {len(columns)} columns"):
+        chosen = Transfer.of(graphs, columns, seed).suggest(count)
+    archs = [others.archs[row] for row in chosen]
+    if as_json:
+        print_json({"suggested": archs, "sources": list(columns)})
+        return
+    for arch in archs:
+        typer.echo(arch)
 
 
 def _tell(ended: list[Ended], wall_s: float, as_json: bool) -> None:

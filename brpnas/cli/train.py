@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,12 +19,10 @@ from brpnas.cli._output import (
     show,
     show_result,
 )
+from brpnas.cli._transfer import source_columns
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from brpnas.datasets import Table
     from brpnas.predictors import Prediction
     from brpnas.spaces import FiniteSpace
@@ -178,7 +175,7 @@ def _train_by_others(
         raise UserError(f"--samples {samples}: a transfer needs at least {FEWEST_SAMPLES}")
     source, column, out = task.table, task.column, task.out
     selection = source.judged(column)
-    costs = _costs(others, column, exclude)
+    costs = source_columns(others, exclude, column)
     archs = parse_archs(others, task.space)
     parse_archs(source, task.space)  # its texts mean what those of the others mean
     row_of = {arch: row for row, arch in enumerate(others.archs)}
@@ -226,34 +223,6 @@ def _train_by_others(
         ("arch", column),
         [(others.archs[row], float(values[row])) for row in chosen],
     )
-
-
-def _costs(others: Table, column: str, exclude: list[str]) -> dict[str, NDArray[np.float64]]:
-    """Return the columns to learn from; NaN where nothing or an empty network was measured."""
-    import numpy as np
-
-    from brpnas.datasets.table import COST_PREFIXES
-    from brpnas.predictors.transfer import FEWEST_SOURCES
-
-    names = [name for name in others.metrics if name.startswith(COST_PREFIXES)]
-    for glob in exclude:
-        if not any(fnmatchcase(name, glob) for name in names):
-            raise UserError(
-                f"--exclude {glob}: no latency or energy column of {others.name} is called so; "
-                f"they are {', '.join(names) or '(none)'}"
-            )
-    sources = {
-        name: np.where(others.judged(name).rows, others.metric(name), np.nan)
-        for name in names
-        if name != column and not any(fnmatchcase(name, glob) for glob in exclude)
-    }
-    if len(sources) < FEWEST_SOURCES:
-        raise UserError(
-            f"{others.name}: {len(sources)} latency or energy columns to learn from "
-            f"({', '.join(sources) or 'none'}); --transfer needs at least "
-            f"{FEWEST_SOURCES}, better 5 or more"
-        )
-    return sources
 
 
 def _write_predictions(task: _Task, others: Table, found: Prediction, how: str) -> None:

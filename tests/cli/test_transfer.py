@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,33 @@ def test_tables_that_do_not_go_together(
 def test_options_that_do_nothing_without_others(brpnas: Any, arguments: list[str]) -> None:
     error = brpnas.error("train", "--column", "latency_ms", "--out", "p", *arguments)
     assert f"{arguments[0]} goes with --transfer" in error
+
+
+def test_networks_to_measure_first_are_printed(
+    brpnas: Any, others: pd.DataFrame, write: Write
+) -> None:
+    asked = ["measure", "--suggest", 5, "--transfer", write(others, "others.parquet")]
+    printed = brpnas(*asked).stdout.splitlines()
+    assert len(set(printed)) == 5
+    assert set(printed) <= set(others["arch"])
+    found = json.loads(brpnas(*asked, "--exclude", "energy*", "--json").stdout)
+    assert found["sources"] == ["latency_ms_a", "latency_us_b", "latency_ms_c"]
+    assert len(set(found["suggested"])) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--suggest", 5], "--suggest needs --transfer"),
+        (["--suggest", 2, "--transfer", "others.parquet"], "needs at least 3"),
+        (["--suggest", 5, "--out", "t.parquet"], "--out goes with measuring"),
+        (["--transfer", "others.parquet", "--out", "t.parquet"], "--transfer goes with --suggest"),
+        ([], "--out is missing"),
+    ],
+)
+def test_bad_suggestions(
+    brpnas: Any, others: pd.DataFrame, write: Write, options: list[object], message: str
+) -> None:
+    write(others, "others.parquet")
+    result = brpnas("measure", *options, code=2)
+    assert message in result.stderr
