@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from brpnas.spaces import FiniteSpace
 
 __all__ = ["train"]
+
+_FEWEST_JUDGED = 2  # one has no rank
 
 
 def train(
@@ -123,10 +125,10 @@ def _train_alone(
     selection = source.judged(column)
     rows = np.flatnonzero(selection.rows)
     learnt = train_rows + valid_rows
-    if len(rows) < learnt + 2:
+    if len(rows) < learnt + _FEWEST_JUDGED:
         raise UserError(
             f"{source.name}: column '{column}' has {len(rows)} rows to use; --train {train_rows}, "
-            f"--valid {valid_rows} and at least 2 to judge by are {learnt + 2}"
+            f"--valid {valid_rows} and at least 2 to judge by are {learnt + _FEWEST_JUDGED}"
         )
     archs = parse_archs(source, task.space)
     _make_folder(out)
@@ -166,7 +168,7 @@ def _train_by_others(
     """Learn from few rows and from other devices, and write predictions of all their networks."""
     import numpy as np
 
-    from brpnas.predictors import quality
+    from brpnas.predictors import Quality, quality
     from brpnas.predictors.transfer import FEWEST_SAMPLES, Transfer
     from brpnas.report import save_scatter
     from brpnas.resolver import parse_archs
@@ -181,11 +183,11 @@ def _train_by_others(
     row_of = {arch: row for row, arch in enumerate(others.archs)}
     place = np.array([row_of.get(arch, -1) for arch in source.archs])  # -1: not among the others
     rows = np.flatnonzero(selection.rows & (place >= 0))
-    if len(rows) < samples + 2:
+    if len(rows) < samples:
         raise UserError(
             f"{source.name}: {int((place >= 0).sum())} of its {len(source)} networks are also in "
             f"{others.name}, {len(rows)} of them with a value to use in column '{column}'; "
-            f"--samples {samples} and at least 2 to judge by are {samples + 2}"
+            f"--samples asks for {samples}"
         )
     values = np.full(len(others), np.nan)
     values[place[rows]] = source.metric(column)[rows]
@@ -205,9 +207,14 @@ def _train_by_others(
         predict_s = time.perf_counter() - started
     _write_predictions(task, others, found, how)
     test = np.setdiff1d(np.flatnonzero(np.isfinite(values)), chosen)
-    save_scatter(out / "scatter.png", values[test], found.mean[test], column)
+    judged: dict[str, Any] = dict.fromkeys((one.name for one in fields(Quality)), None)
+    if len(test) >= _FEWEST_JUDGED:
+        judged = asdict(quality(values[test], found.mean[test]))
+        save_scatter(out / "scatter.png", values[test], found.mean[test], column)
+    else:
+        note(f"{source.name}: all of its networks are learnt from, none is left to judge by")
     result: dict[str, Any] = {
-        **asdict(quality(values[test], found.mean[test])),
+        **judged,
         "fit_s": round(fit_s, 3),
         "predict_s": round(predict_s, 3),
         "rows_missing": selection.missing,

@@ -95,7 +95,7 @@ def test_networks_that_others_do_not_know_are_counted(brpnas: Any, asked: list[o
     ("arguments", "message"),
     [
         (["--samples", "2"], "--samples 2: a transfer needs at least 3"),
-        (["--samples", "88"], "100 networks are also in others.parquet, 89 of them with a value"),
+        (["--samples", "90"], "100 networks are also in others.parquet, 89 of them with a value"),
         (["--column", "latency"], "Did you mean 'latency_ms'?"),
         (["--column", "nothing"], "values in 0 of 100 rows"),
         (["--exclude", "*pi5*"], "--exclude *pi5*: no latency or energy column of others.parquet"),
@@ -131,6 +131,22 @@ def test_tables_that_do_not_go_together(
 def test_options_that_do_nothing_without_others(brpnas: Any, arguments: list[str]) -> None:
     error = brpnas.error("train", "--column", "latency_ms", "--out", "p", *arguments)
     assert f"{arguments[0]} goes with --transfer" in error
+
+
+def test_only_the_suggested_networks_are_measured(
+    brpnas: Any, frame: pd.DataFrame, others: pd.DataFrame, write: Write
+) -> None:
+    known = write(others, "others.parquet")
+    first = brpnas("measure", "--suggest", 5, "--transfer", known).stdout.splitlines()
+    new = write(frame[frame["arch"].isin(first)], "new.parquet")
+    asked = ["train", "--table", new, "--column", "latency_ms", "--transfer", known]
+    result = brpnas(*asked, "--samples", 5, "--out", "p", "--json")
+    found = json.loads(result.stdout)
+    assert sorted(found["chosen"]) == sorted(first)
+    assert found["spearman"] is None
+    assert "none is left to judge by" in result.stderr
+    predicted = read_table("p/predictions.parquet").frame
+    assert predicted["prediction"].corr(frame["latency_ms"], method="spearman") > 0.8
 
 
 def test_networks_to_measure_first_are_printed(
