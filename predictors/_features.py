@@ -62,10 +62,16 @@ class GraphFeatures:
             count[name] = flags.shape[1]
             middle, std = amounts.mean(0), amounts.std(0)
             # A column that is constant here may not be elsewhere: its size tells its unit.
-            unit = np.maximum(std, np.maximum(0.1 * np.abs(middle), 1e-6))
+            size = np.where(middle == 0, 1, 0.1 * np.abs(middle))
+            unit = np.maximum(std, size)
             mean[name] = np.concatenate([np.zeros(flags.shape[1]), middle]).astype(np.float32)
             scale[name] = np.concatenate([np.ones(flags.shape[1]), 1 / unit]).astype(np.float32)
         return cls(schema, edges, count, mean, scale)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of each network, where all have the same edges."""
+        return self.flags["written"] // len(self.schema.operations)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return arrays that ``restored`` makes the same of."""
@@ -82,8 +88,9 @@ class GraphFeatures:
         Raises:
             KeyError or ValueError: it is not that, or of another schema.
         """
-        nodes = int(state["edges"].max()) + 1 if "edges" in state else 0
-        if nodes and state["flags.written"][0] != nodes * len(schema.operations):
+        kinds, numbers = len(schema.operations), len(schema.numbers)
+        nodes, rest = divmod(int(state["flags.written"][0]), kinds)
+        if rest or len(state["mean.written"]) != nodes * kinds + kinds + max(nodes, 1) * numbers:
             raise ValueError(f"not of networks of space '{schema.space}'")
         return cls(
             schema,
@@ -105,7 +112,10 @@ class GraphFeatures:
                 f"this predictor was fitted on networks of space '{self.schema.space}', "
                 f"not on those of '{schema.space}'"
             )
-        if self.edges is not None and not all(_same(graph.edges, self.edges) for graph in graphs):
+        if self.edges is not None and not all(
+            _same(graph.edges, self.edges) and len(graph.operations) == self.nodes
+            for graph in graphs
+        ):
             raise UserError(
                 "all networks that this predictor was fitted on have the same edges, and some of "
                 "those to predict have others: fit it on a mixture"
@@ -193,7 +203,7 @@ def _views(dense: _Dense, aligned: bool) -> dict[str, tuple[Features, Features]]
 
 
 def _longest(dense: _Dense) -> Features:
-    """Most operations of each kind, and of any but moves, on one live path: (graphs, kinds + 1)."""
+    """Most operations of each kind, and of any kind, on one live path: (graphs, kinds + 1)."""
     weights = np.concatenate([dense.live, dense.live.sum(2, keepdims=True)], 2)
     longest = weights
     for _ in range(dense.live.shape[1] - 1):  # no path has more edges

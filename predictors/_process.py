@@ -79,14 +79,13 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 def _factorise(covariance: Tensor) -> Tensor:
     """Return the Cholesky factor; of a matrix that rounding made singular, with more noise."""
-    extra = 0.0
-    while True:
+    factor: Tensor
+    for extra in (0.0, 1e-5, 1e-4, 1e-3, 1e-2):
         more = torch.full((len(covariance),), extra)
-        factor: Tensor
         factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag(more))
         if not failed:
             return factor
-        extra = max(10 * extra, 1e-5)
+    raise ValueError("covariances that are no numbers")
 
 
 class Process:

@@ -15,6 +15,7 @@ __all__ = ["Scale", "check_values"]
 
 _FEWEST = 5
 _LARGEST = 1e100  # squares of larger ones overflow
+_SAME = 1e-12  # what differs by less is rounding, and may have a deviation of zero
 
 
 @dataclass(frozen=True)
@@ -53,5 +54,5 @@ def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
         raise UserError(f"{int((~np.isfinite(values)).sum())} of {len(values)} values are missing")
     if float(np.abs(values).max()) > _LARGEST:
         raise UserError(f"a value of {np.abs(values).max():g} is too large to learn from")
-    if np.ptp(values) == 0:
+    if np.ptp(values) <= _SAME * float(np.abs(values).max()):
         raise UserError(f"all {len(values)} values are {values[0]:g}: there is nothing to learn")

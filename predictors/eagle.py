@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from brpnas.predictors._baseline import Baseline
 from brpnas.predictors._scale import check_values
 from brpnas.predictors._schema import common_schema
+from brpnas.predictors._training import compute_device
 from brpnas.predictors.predictor import Prediction
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
@@ -93,7 +94,7 @@ class _Eagle(Baseline):
         """
         check_values(graphs, values)
         schema = common_schema(graphs)
-        device = _computecompute_device()
+        device = compute_device()
         self._places = max(len(graph.operations) for graph in graphs)
         cells = _Cells.of(graphs, self._places).to(device)
         with (
@@ -142,7 +143,7 @@ class _Eagle(Baseline):
         network.load_state_dict(
             {name: torch.from_numpy(state[name]) for name in network.state_dict()}
         )
-        predictor._network = network.eval().to(_computecompute_device())
+        predictor._network = network.eval().to(compute_device())
         predictor._places = int(state["places"][0])
         predictor.schema = schema
         return predictor
@@ -260,10 +261,6 @@ class EagleRanker(_Eagle):
         as_first, as_second = (first - second).chunk(2)
         scores = embeddings @ ((as_first - as_second) / 2)
         return Prediction(scores.cpu().double().numpy())
-
-
-def _computecompute_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ class GPRegressor(_GP):
     themselves say that 90% do.
 
     Args:
-        seed: picks the networks to learn from, where there are more than 1,000.
+        seed: picks the networks that tell how much each column counts, 1,000 at most, and those
+            that are used at all, 5,000 at most.
         valid: not used: all networks are learnt from.
     """
 
@@ -132,7 +133,9 @@ class GPRegressor(_GP):
         self._scale = Scale.of(values)
         targets = self._scale.shrink(values)
         apart = 3 * min(len(graphs), _LEARNT_FROM) // 4
-        error, std = self._learn(graphs, targets, apart).left_out()
+        process = self._learn(graphs, targets, apart)
+        with reproducible():
+            error, std = process.left_out()
         off = np.sort((error.abs() / std)[apart:].numpy())
         covering = min(int(np.ceil(_COVERED * (len(off) + 1))), len(off)) - 1
         self._width = float(off[covering] / ndtri((1 + _COVERED) / 2))
@@ -170,7 +173,8 @@ class GPRanker(_GP):
     complement, which the published head does not ensure, and one sort ranks all networks.
 
     Args:
-        seed: picks the networks to learn from, where there are more than 1,000.
+        seed: picks the networks that tell how much each column counts, 1,000 at most, and those
+            that are used at all, 5,000 at most.
         valid: not used: all networks are learnt from.
     """
 

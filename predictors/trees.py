@@ -133,7 +133,11 @@ class _Trees:
         self._share = share
         small = seed % 2**32  # scikit-learn takes no larger ones
         boosted = HistGradientBoostingRegressor(
-            learning_rate=0.06, max_iter=size.boosted, min_samples_leaf=8, random_state=small
+            learning_rate=0.06,
+            max_iter=size.boosted,
+            min_samples_leaf=8,
+            random_state=small,
+            early_stopping=False,  # else it holds rows out, where there are many
         )
         randomised = ExtraTreesRegressor(size.randomised, max_features=0.5, random_state=small)
         shares = ((boosted, share), (randomised, 1 - share))

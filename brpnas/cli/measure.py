@@ -24,6 +24,11 @@ _WHERE = "Where to measure"
 _NEW = "A new device"
 _OF_SPACE = ("channels", "cells_per_stage", "input_size")
 """Options that do nothing without --space."""
+_MEASURING = (
+    *("out", "resume", "device", "serial", "address", "delegate", "sample", "archs"),
+    *("everything", "model", "precision", "rounds", "runs", "warmup"),
+)
+"""Options that do nothing with --suggest."""
 _SHOWN = ("measured", "failed", "table", "convert_s")
 
 
@@ -211,7 +216,8 @@ def measure(
 
     started = time.perf_counter()
     if suggest is not None:
-        refuse(ctx, "out", "measuring; --suggest only prints")
+        for name in (*_MEASURING, *_OF_SPACE):
+            refuse(ctx, name, "measuring; --suggest only prints")
         _suggest(suggest, space or "nasbench201", transfer, exclude or [], seed, as_json)
         return
     for name in ("transfer", "exclude"):
@@ -279,9 +285,11 @@ def _suggest(
     """Print the networks that tell most about a new device."""
     from brpnas.cli._transfer import source_columns
     from brpnas.datasets import open_table
-    from brpnas.predictors import Transfer
+    from brpnas.predictors.transfer import FEWEST_SAMPLES, Transfer
     from brpnas.resolver import SPACES, parse_archs, resolve
 
+    if count < FEWEST_SAMPLES:
+        raise UserError(f"--suggest {count}: a transfer needs at least {FEWEST_SAMPLES}")
     if transfer is None:
         raise UserError("--suggest needs --transfer: a table of other devices")
     networks = resolve("space", space, SPACES)()

@@ -48,10 +48,16 @@ def train(
         ),
     ] = "digits201",
     predictor: Annotated[
-        str, typer.Option(help="What to train: gcn, trees, mlp, layerwise, flops or eagle.")
+        str, typer.Option(help="What to train: gcn, gp, trees, mlp, layerwise, flops or eagle.")
     ] = "gcn",
     train: Annotated[int, typer.Option(min=1, help="Random rows to fit the weights to.")] = 900,
-    valid: Annotated[int, typer.Option(min=0, help="Random rows to stop the training by.")] = 100,
+    valid: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Random rows more; gcn, mlp and eagle stop by them, the others learn from them.",
+        ),
+    ] = 100,
     transfer: Annotated[
         str | None,
         typer.Option(
