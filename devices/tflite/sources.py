@@ -206,13 +206,21 @@ class FunctionModel:
 
     @functools.cached_property
     def key(self) -> str:
-        """Hash of what the function returned, as text and weights; it has to be seeded for that."""
+        """Hash of what the function returned, as text and weights; it has to be seeded for that.
+
+        The file of the function counts too: what a module's ``forward`` does is in no text of it.
+        """
         module, example = self._call()
         weights = hashlib.sha256(repr(module).encode())
+        file = sys.modules[self.target.partition(":")[0]].__file__
+        if file is not None:
+            weights.update(Path(file).read_bytes())
         for name, value in module.state_dict().items():
             weights.update(name.encode())
             if isinstance(value, Tensor):
-                weights.update(value.detach().cpu().contiguous().numpy().tobytes())
+                weights.update(f"{value.dtype} {list(value.shape)}".encode())
+                flat = value.detach().cpu().contiguous().flatten()
+                weights.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
         shape = list(example.shape)
         return _digest(self.target, weights.hexdigest(), shape, self.precision, self.converter)
 

@@ -224,6 +224,17 @@ def test_what_users_code_prints_goes_to_stderr(
     assert capsys.readouterr() == ("", "made\nrun\n")
 
 
+def test_other_code_and_any_type_of_weights_make_another_model(
+    function: Callable[[str], FunctionModel],
+) -> None:
+    net = "nn.Linear(2, 2, dtype=torch.bfloat16), torch.zeros(1, 2)"
+    source = function(f"return {net}")
+    before = source.key
+    place = Path(f"{source.target.partition(':')[0]}.py")
+    place.write_text(place.read_text() + "    # as a change of forward is\n")
+    assert FunctionModel(source.target).key != before
+
+
 def test_targets_that_do_not_exist(function: Callable[[str], FunctionModel]) -> None:
     source = function(GOOD)
     with pytest.raises(UserError, match="has no attribute 'other'"):
