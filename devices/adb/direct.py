@@ -154,19 +154,9 @@ class UsbTransport(_Direct):
         except UserError:
             raise
         except Exception as error:
-            # libusb names its errors by class: USBErrorBusy, USBErrorAccess.
-            name = type(error).__name__
-            if "Busy" in name:
-                raise UserError(
-                    f"phone {self.label} is held by an adb server: stop it with 'adb kill-server', "
-                    'or write transport = "adbutils" under [adb] in the profile'
-                ) from None
-            if "Access" in name:
-                raise UserError(
-                    f"phone {self.label}: no permission to use its USB port: install the udev "
-                    "rules for Android phones (package android-sdk-platform-tools-common)"
-                ) from None
-            raise
+            if (reason := _port_is_not_free(f"phone {self.label}", error)) is None:
+                raise
+            raise reason from None
 
 
 def _usb_phones() -> dict[str, Any]:
@@ -179,7 +169,31 @@ def _usb_phones() -> dict[str, Any]:
             'network with --address HOST:PORT, or write transport = "adbutils" under [adb] in the '
             "profile"
         ) from None
-    return {str(link.serial_number): link for link in Link.find_all_adb_devices()}
+    found, refused = {}, None
+    for link in Link.find_all_adb_devices():
+        try:
+            found[str(link.serial_number)] = link  # opens the port
+        except Exception as error:  # noqa: BLE001 - another phone's port may be free
+            refused = error
+    if refused is not None and not found:
+        raise _port_is_not_free("a phone", refused) or refused
+    return found
+
+
+def _port_is_not_free(phone: str, error: Exception) -> UserError | None:
+    """Say what to do about an error of libusb, if it is one of these."""
+    name = type(error).__name__  # libusb names its errors by class: USBErrorBusy, USBErrorAccess
+    if "Busy" in name:
+        return UserError(
+            f"{phone} is held by an adb server: stop it with 'adb kill-server', or write "
+            'transport = "adbutils" under [adb] in the profile'
+        )
+    if "Access" in name:
+        return UserError(
+            f"{phone} is on USB, but there is no permission to use its port: install the udev "
+            "rules for Android phones (package android-sdk-platform-tools-common)"
+        )
+    return None
 
 
 class _Socket(BaseTransport):  # type: ignore[misc]  # the library comes without types

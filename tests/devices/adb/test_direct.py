@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -234,3 +235,30 @@ def test_a_usb_port_that_is_not_free(
     monkeypatch.setattr(direct._Direct, "_connect", fail)
     with pytest.raises(UserError, match=reason):
         link.reconnect()
+
+
+class _Port:
+    """What the library finds on USB: a phone, or one that cannot be opened."""
+
+    def __init__(self, serial: str | None) -> None:
+        self._serial = serial
+
+    @property
+    def serial_number(self) -> str:
+        if self._serial is None:
+            raise type("USBErrorAccess", (Exception,), {})
+        return self._serial
+
+
+@pytest.mark.parametrize("ports", [[None], [None, "A1"]])
+def test_a_phone_that_cannot_be_opened_does_not_hide_the_others(
+    monkeypatch: pytest.MonkeyPatch, ports: list[str | None]
+) -> None:
+    library = SimpleNamespace(find_all_adb_devices=lambda: map(_Port, ports))
+    module = SimpleNamespace(UsbTransport=library)
+    monkeypatch.setitem(sys.modules, "adb_shell.transport.usb_transport", module)
+    if "A1" in ports:
+        assert UsbTransport().label == "A1"
+        return
+    with pytest.raises(UserError, match="no permission to use its port: install the udev"):
+        UsbTransport()
