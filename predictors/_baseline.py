@@ -1,4 +1,4 @@
-"""What the baselines share: their settings, their checks, and graphs as columns and as arrays."""
+"""What predictors with few settings share: settings, checks, graphs as columns and as arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brpnas.errors import UserError
 from brpnas.predictors._features import VIEWS, GraphFeatures
-from brpnas.predictors._schema import common_schema
+from brpnas.predictors._schema import check_space
 from brpnas.predictors.predictor import SavablePredictor
 from brpnas.spaces import Graph, GraphSchema
 
@@ -33,12 +33,7 @@ class Baseline(SavablePredictor):
 
     def _check_space(self, graphs: Sequence[Graph]) -> None:
         """Raise UserError unless it was fitted, and on networks of these graphs' space."""
-        known, schema = self._check_fitted(), common_schema(graphs)
-        if schema != known:
-            raise UserError(
-                f"this predictor was fitted on networks of space '{known.space}', "
-                f"not on those of '{schema.space}'"
-            )
+        check_space(self._check_fitted(), graphs)
 
 
 @dataclass(frozen=True)

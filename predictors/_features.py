@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.errors import UserError
-from brpnas.predictors._schema import common_schema
+from brpnas.predictors._schema import check_edges, check_space, common_schema, same_edges
 from brpnas.spaces import Graph, GraphSchema
 
 __all__ = ["VIEWS", "GraphFeatures"]
@@ -55,8 +54,7 @@ class GraphFeatures:
         """
         schema = common_schema(graphs)
         first = graphs[0].edges
-        same = all(_same(graph.edges, first) for graph in graphs)
-        edges = first if same and len({len(graph.operations) for graph in graphs}) == 1 else None
+        edges = first if same_edges(graphs, len(graphs[0].operations), first) else None
         count, mean, scale = {}, {}, {}
         for name, (flags, amounts) in _views(_Dense.of(graphs, schema), edges is not None).items():
             count[name] = flags.shape[1]
@@ -106,31 +104,16 @@ class GraphFeatures:
         Raises:
             UserError: graphs of another space, or of another shape than the training graphs.
         """
-        schema = common_schema(graphs)
-        if schema != self.schema:
-            raise UserError(
-                f"this predictor was fitted on networks of space '{self.schema.space}', "
-                f"not on those of '{schema.space}'"
-            )
-        if self.edges is not None and not all(
-            _same(graph.edges, self.edges) and len(graph.operations) == self.nodes
-            for graph in graphs
-        ):
-            raise UserError(
-                "all networks that this predictor was fitted on have the same edges, and some of "
-                "those to predict have others: fit it on a mixture"
-            )
+        check_space(self.schema, graphs)
+        if self.edges is not None:
+            check_edges(graphs, self.nodes, self.edges)
         parts: dict[str, list[Features]] = {name: [] for name in VIEWS}
         for start in range(0, len(graphs), _CHUNK):
-            dense = _Dense.of(graphs[start : start + _CHUNK], schema)
+            dense = _Dense.of(graphs[start : start + _CHUNK], self.schema)
             for name, columns in _views(dense, self.edges is not None).items():
                 raw = np.concatenate(columns, 1)
                 parts[name].append((raw - self.mean[name]) * self.scale[name])
         return {name: np.concatenate(part) for name, part in parts.items()}
-
-
-def _same(edges: NDArray[np.int64], first: NDArray[np.int64]) -> bool:
-    return edges is first or np.array_equal(edges, first)
 
 
 @dataclass(frozen=True)

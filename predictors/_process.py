@@ -81,8 +81,8 @@ def _factorise(covariance: Tensor) -> Tensor:
     """Return the Cholesky factor; of a matrix that rounding made singular, with more noise."""
     factor: Tensor
     for extra in (0.0, 1e-5, 1e-4, 1e-3, 1e-2):
-        more = torch.full((len(covariance),), extra)
-        factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag(more))
+        more = covariance + extra * torch.eye(len(covariance)) if extra else covariance
+        factor, failed = torch.linalg.cholesky_ex(more)
         if not failed:
             return factor
     raise ValueError("covariances that are no numbers")

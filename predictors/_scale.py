@@ -32,6 +32,16 @@ class Scale:
         raw = np.log(values) if logarithm else values
         return cls(logarithm, float(raw.mean()), float(raw.std()))
 
+    @classmethod
+    def restored(cls, state: NDArray[np.float64]) -> Scale:
+        """Make what ``state`` was called on; ValueError if it is not that."""
+        logarithm, mean, std = state.tolist()
+        return cls(bool(logarithm), mean, std)
+
+    def state(self) -> NDArray[np.float64]:
+        """Return all there is to it as an array, shape (3,)."""
+        return np.array([self.logarithm, self.mean, self.std])
+
     def shrink(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         raw = np.log(values) if self.logarithm else values
         return (raw - self.mean) / self.std

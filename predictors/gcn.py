@@ -21,7 +21,7 @@ from torch import Tensor
 from brpnas.errors import UserError
 from brpnas.predictors._network import GraphNetwork, NetworkSize
 from brpnas.predictors._scale import Scale, check_values
-from brpnas.predictors._schema import common_schema
+from brpnas.predictors._schema import check_space, common_schema
 from brpnas.predictors._training import Loss, Training, compute_device, score, train_network
 from brpnas.predictors.predictor import Prediction, SavablePredictor
 from brpnas.reproducible import reproducible
@@ -72,12 +72,7 @@ class _GCN(SavablePredictor):
         """Return scores, shape (members, networks)."""
         if self._network is None or self.schema is None:
             raise UserError("this predictor was not fitted")
-        schema = common_schema(graphs)
-        if schema != self.schema:
-            raise UserError(
-                f"this predictor was fitted on networks of space '{self.schema.space}', "
-                f"not on those of '{schema.space}'"
-            )
+        check_space(self.schema, graphs)
         with reproducible():
             return score(self._network, graphs)
 
@@ -170,8 +165,11 @@ class GCNRegressor(_GCN):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the network's weights, the scale of the metric and the held-out error."""
-        scale = np.array([self._scale.logarithm, self._scale.mean, self._scale.std])
-        return {**super().state(), "scale": scale, "residual": np.array([self._residual])}
+        return {
+            **super().state(),
+            "scale": self._scale.state(),
+            "residual": np.array([self._residual]),
+        }
 
     @classmethod
     def restored(
@@ -179,8 +177,7 @@ class GCNRegressor(_GCN):
     ) -> Self:
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = super().restored(settings, schema, state)
-        logarithm, mean, std = state["scale"].tolist()
-        predictor._scale = Scale(bool(logarithm), mean, std)
+        predictor._scale = Scale.restored(state["scale"])
         predictor._residual = float(state["residual"][0])
         return predictor
 

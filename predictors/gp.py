@@ -21,10 +21,11 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from brpnas.errors import UserError
+from brpnas.predictors._baseline import Baseline
 from brpnas.predictors._features import VIEWS, GraphFeatures
 from brpnas.predictors._process import Kernel, Process
 from brpnas.predictors._scale import Scale, check_values
-from brpnas.predictors.predictor import Prediction, SavablePredictor
+from brpnas.predictors.predictor import Prediction
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
 
@@ -37,7 +38,7 @@ _MOST = 5000
 _COVERED = 0.9
 
 
-class _GP(SavablePredictor):
+class _GP(Baseline):
     """What regression and ranking share: a process over graphs, with a standardised metric."""
 
     _features: GraphFeatures | None = None
@@ -70,10 +71,6 @@ class _GP(SavablePredictor):
         with reproducible():
             mean, std = self._process.predict(views)
         return mean.double().numpy(), std.double().numpy()
-
-    def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON values."""
-        return {"seed": self.seed, "valid": self.valid}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the measured networks as they are compared, and what was learnt."""
@@ -150,8 +147,8 @@ class GPRegressor(_GP):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return networks, what was learnt, and the scale of the metric."""
-        scale = np.array([self._scale.logarithm, self._scale.mean, self._scale.std, self._width])
-        return {**super().state(), "scale.": scale}
+        width = np.array([self._width])
+        return {**super().state(), "scale": self._scale.state(), "width": width}
 
     @classmethod
     def restored(
@@ -159,8 +156,8 @@ class GPRegressor(_GP):
     ) -> Self:
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = super().restored(settings, schema, state)
-        logarithm, mean, std, predictor._width = state["scale."].tolist()
-        predictor._scale = Scale(bool(logarithm), mean, std)
+        predictor._scale = Scale.restored(state["scale"])
+        predictor._width = float(state["width"][0])
         return predictor
 
 

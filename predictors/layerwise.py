@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
-from brpnas.errors import UserError
 from brpnas.predictors._baseline import Baseline
 from brpnas.predictors._scale import check_values
-from brpnas.predictors._schema import common_schema
+from brpnas.predictors._schema import check_edges, common_schema, same_edges
 from brpnas.predictors.predictor import Prediction
 from brpnas.spaces import Graph, GraphSchema
 
@@ -54,7 +53,7 @@ class LayerwisePredictor(Baseline):
         check_values(graphs, values)
         schema = common_schema(graphs)
         first = graphs[0]
-        alike = all(_alike(graph, len(first.operations), first.edges) for graph in graphs)
+        alike = same_edges(graphs, len(first.operations), first.edges)
         places = len(first.operations) if alike else 1
         # Standardised, so that the penalties do not depend on the metric's unit.
         mean, std = values.mean(), values.std()
@@ -74,13 +73,8 @@ class LayerwisePredictor(Baseline):
         """
         self._check_space(graphs)
         places = len(self._costs)
-        if self._edges is not None and not all(
-            _alike(graph, places, self._edges) for graph in graphs
-        ):
-            raise UserError(
-                "all networks that this predictor was fitted on have the same edges, and some of "
-                "those to predict have others: fit it on a mixture"
-            )
+        if self._edges is not None:
+            check_edges(graphs, places, self._edges)
         table = _table(graphs, places, self._costs.shape[1])
         return Prediction(table @ self._costs.ravel() + self._constant)
 
@@ -103,11 +97,6 @@ class LayerwisePredictor(Baseline):
         predictor._constant = float(state["constant"][0])
         predictor._edges = state.get("edges")
         return predictor
-
-
-def _alike(graph: Graph, nodes: int, edges: NDArray[np.int64]) -> bool:
-    same = graph.edges is edges or np.array_equal(graph.edges, edges)
-    return same and len(graph.operations) == nodes
 
 
 def _table(graphs: Sequence[Graph], places: int, operations: int) -> NDArray[np.float64]:

@@ -78,9 +78,8 @@ class MLPPredictor(Baseline):
         """Return weights and scale, and the training networks, which columns are made after."""
         self._check_fitted()
         weights = {f"w.{name}": value for name, value in self._network.state_dict().items()}
-        scale = np.array([self._scale.logarithm, self._scale.mean, self._scale.std])
         arrays = {name: value.numpy() for name, value in weights.items()}
-        return {**pack(self._graphs), **arrays, "scale": scale}
+        return {**pack(self._graphs), **arrays, "scale": self._scale.state()}
 
     @classmethod
     def restored(
@@ -95,8 +94,7 @@ class MLPPredictor(Baseline):
         predictor._network.load_state_dict(
             {name: torch.from_numpy(state[f"w.{name}"]) for name in weights}
         )
-        logarithm, mean, std = state["scale"].tolist()
-        predictor._scale = Scale(bool(logarithm), mean, std)
+        predictor._scale = Scale.restored(state["scale"])
         predictor.schema = schema
         return predictor
 
