@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "extra_hint", "unknown_name"]
+__all__ = ["UserError", "extra_hint", "one_line", "unknown_name"]
 
 
 class UserError(Exception):
@@ -35,3 +35,14 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
 def extra_hint(extra: str) -> str:
     """Return how to install what belongs to an extra of this package."""
     return f"install brpnas with its extra '{extra}' (in brpnas's folder: pip install '.[{extra}]')"
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Return a text from outside, or an exception's, as one line of bounded length.
+
+    An exception without a text is called by its type.
+    """
+    line = " ".join(str(text).split())
+    if not line and isinstance(text, BaseException):
+        line = type(text).__name__
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."

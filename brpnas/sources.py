@@ -171,7 +171,7 @@ def table_source(
     known = {name: table.metric(name) for name in metrics}
     _check_limits(table.name, limits, known)
     identity = {"table_sha256": content_sha256(table.frame)}
-    return Source(archs, evaluator, identity, known)
+    return Source(archs, evaluator, identity, known, space.shape)
 
 
 def training_source(

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brpnas.devices.adb.benchmark import APK, known_flags
 from brpnas.devices.adb.conditions import LOOK, parse_conditions, too_hot
-from brpnas.devices.adb.phone import missing_program, read_facts
-from brpnas.devices.adb.transport import Transport, one_line
+from brpnas.devices.adb.folder import WorkFolder
+from brpnas.devices.adb.phone import Phone, missing_program, read_facts
+from brpnas.devices.adb.transport import Transport
 from brpnas.devices.connect import open_transport
+from brpnas.devices.litert import DeviceLostError, ModelError
+from brpnas.devices.local import read_sysfs
 from brpnas.devices.profile import AdbSettings, Profile
+from brpnas.devices.reference import REFERENCE
 from brpnas.devices.runtime import find_runtime
-from brpnas.errors import UserError
+from brpnas.devices.sweep import exclusive
+from brpnas.devices.tflite import TFLiteModel
+from brpnas.devices.timing import TimingPlan
+from brpnas.errors import UserError, one_line
+from brpnas.executors import usable_cores
 
 __all__ = ["Check", "examine"]
 
 _LOW_BATTERY_PCT = 20
 _LOW_SPACE_KB = 100 * 1024
 _HELP_S = 20.0
+_TRIAL_S = 20.0
+_LEASE_S = 600.0  # to push a program over a poor link
 _TOOLS = ("timeout", "taskset", "stat", "sha256sum")
 
 
@@ -76,10 +86,9 @@ def _examine_machine() -> Iterator[Check]:
         yield Check("runtime", "problem", "none", str(error))
     else:
         yield Check("runtime", "ok", f"{runtime.package} {runtime.version}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
+    cores = usable_cores()
     yield Check("cores", "ok", str(cores))
-    yield _governor(_text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")))
+    yield _governor(read_sysfs(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")))
     load = os.getloadavg()[0]
     busy = load > 0.5 * cores
     yield Check(
@@ -88,13 +97,6 @@ def _examine_machine() -> Iterator[Check]:
         f"{load:.1f} programs want one of {cores} cores",
         "stop other programs, or expect to wait until they end" if busy else "",
     )
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
 
 
 def _governor(governor: str | None) -> Check:
@@ -144,15 +146,10 @@ def _examine_phone(
             "" if pinned else "write a cpu_mask of cores that the phone has into the profile",
         )
     yield from _folder(settings.folder, told)
-    if settings.push_binary is not None:
-        found = f"{settings.push_binary} of this machine is put on the phone"
-        yield Check("program", "ok", found)
-    elif settings.runner == "apk":
-        found = facts["program"]
-        fix = "" if found else missing_program(transport.label, settings, binary)
-        yield Check("program", "ok" if found else "problem", found or f"no {APK}", fix)
-    else:
+    if settings.push_binary is None and settings.runner == "binary":
         yield from _program(transport, profile, settings, facts)
+    else:
+        yield from _put_and_tried(transport, profile, settings, facts)
     yield from _conditions(profile, settings, state, told)
 
 
@@ -174,6 +171,61 @@ def _folder(folder: str, told: dict[str, str]) -> Iterator[Check]:
         f"{folder}, {int(free) / 1024:,.0f} MB free" if free.isdigit() else folder,
         "remove something from the phone" if low else "",
     )
+
+
+def _put_and_tried(
+    transport: Transport, profile: Profile, settings: AdbSettings, facts: dict[str, str]
+) -> Iterator[Check]:
+    """Look at what measuring would put on the phone, or can only try: while nobody measures."""
+    try:
+        with exclusive({"name": profile.name, "serial": facts["serial"]}):
+            if settings.push_binary is None:
+                yield from _app(transport, profile, settings, facts)
+            else:
+                remote = _put_program(transport, settings, settings.push_binary)
+                own = replace(settings, binary=remote)
+                found = read_facts(transport, own.runner, own.binary)
+                yield from _program(transport, profile, own, found)
+    except DeviceLostError:
+        raise
+    except UserError as error:
+        yield Check("program", "problem", "cannot be tried", str(error))
+
+
+def _put_program(transport: Transport, settings: AdbSettings, program: Path) -> str:
+    content = program.read_bytes()
+    folder = WorkFolder(transport, settings.folder, _LEASE_S)
+    folder.claim()
+    try:
+        folder.put_program(content)
+    finally:
+        folder.release()
+    return folder.program_path(content)
+
+
+def _app(
+    transport: Transport, profile: Profile, settings: AdbSettings, facts: dict[str, str]
+) -> Iterator[Check]:
+    if not facts["program"]:
+        fix = missing_program(transport.label, settings, settings.binary)
+        yield Check("program", "problem", f"no {APK}", fix)
+        return
+    yield Check("program", "ok", facts["program"])
+    network = TFLiteModel("a small network", REFERENCE.read_bytes(), "brpnas")
+    for name in profile.delegates:
+        # The app lists no flags that could be read; whether it knows them shows when it runs.
+        plan = TimingPlan(1, 1, 0, profile.threads, name, _TRIAL_S)
+        phone = Phone(transport, profile, plan)
+        try:
+            (took_ms,) = phone.time(network).samples["min_ms"]
+        except ModelError as error:
+            state = "problem" if name == "cpu" else "warning"
+            fix = "unlock the screen; take an app with this delegate, or measure with another"
+            yield Check(f"delegate {name}", state, str(error), fix)
+        else:
+            yield Check(f"delegate {name}", "ok", f"{network.name} ran in {took_ms:.3g} ms")
+        finally:
+            phone.release()
 
 
 def _program(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from time import sleep
@@ -76,6 +77,22 @@ class LiteRTDevice(Device):
     @abstractmethod
     def samples(self, rounds: Sequence[Round]) -> list[float]:
         """Return all figures of a model's rounds that the headline is made of, in ms."""
+
+    def room_bytes(self) -> float:
+        """Return how many bytes of models stay on the device from one round to the next.
+
+        Raises:
+            DeviceLostError: the device does not answer.
+        """
+        return math.inf
+
+    def prepare(self, model: TFLiteModel) -> None:
+        """Put a model where the device can run it, unless it is; ``time`` does so too.
+
+        Raises:
+            ModelError: the device has no room for this model.
+            DeviceLostError: the device does not answer, which is not the model's fault.
+        """
 
     def wait_until_fit(
         self,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
+import math
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -18,13 +22,15 @@ from brpnas.devices.litert import LiteRTDevice, ModelError
 from brpnas.devices.profile import read_profile
 from brpnas.devices.reference import REFERENCE
 from brpnas.devices.runtime import find_runtime
+from brpnas.devices.sandbox import Sandbox
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.tflite.writer import MAKER
 from brpnas.devices.timing import Round, TimingPlan
 from brpnas.devices.trial import fill_inputs
-from brpnas.errors import UserError
+from brpnas.errors import UserError, one_line
+from brpnas.executors import usable_cores
 
-__all__ = ["LocalDevice"]
+__all__ = ["LocalDevice", "read_sysfs"]
 
 # A share of a core below which the machine is too busy. CPU time forgives much: two other busy
 # processes on two cores leave two thirds, and the figures stay within 2%.
@@ -34,14 +40,19 @@ _SLOWDOWN = 1.5
 _CHECK_EVERY_S = 5.0
 _WINDOW_S = 0.05
 _PATIENCE_S = 120.0
+# Of the reference network just before and just after each round; the fastest counts.
+_PACE_RUNS = 5
 
 
 class LocalDevice(LiteRTDevice):
     """Times models on this machine.
 
-    With one thread the headline is the median of the running thread's CPU time, which other
-    programs disturb least; with more threads CPU time says nothing, and the headline is the
-    minimum of the wall time.
+    With one thread the headline comes of the running thread's CPU time, which other programs
+    disturb least: the mean over the rounds of the least, divided by the square root of the round's
+    pace. The pace is how much longer than usual in this process a reference network needed just
+    before and after the round: where the other core is busy, both share caches and clock, but a
+    model feels it less than all of the pace. With more threads CPU time says nothing, and the
+    headline is the minimum of the wall time.
 
     A model that brpnas did not write may crash the runtime, and this process with it, or never end.
     So it runs once in a process of its own before it is timed, and has the plan's ``timeout_s`` for
@@ -58,16 +69,23 @@ class LocalDevice(LiteRTDevice):
         read_profile("local").check(plan)
         self.plan = plan
         self._runtime = find_runtime()
+        module = self._runtime.interpreter.__module__
+        self._sandbox = Sandbox(module, plan.threads, plan.timeout_s)
         self._clock = "cpu_ms" if plan.threads == 1 else "wall_ms"
         clock = "CPU time of the running thread" if plan.threads == 1 else "wall time"
         self.notes = {
-            "latency_ms": f"{'median' if plan.threads == 1 else 'minimum'} of the {clock}",
+            "latency_ms": (
+                f"mean over the rounds of the least {clock}, divided by the root of the pace"
+                if plan.threads == 1
+                else f"minimum of the {clock}"
+            ),
             "latency_ms_min": f"minimum of the {clock}",
             "latency_ms_std": f"standard deviation of the {clock}",
         }
         self._trusted: set[str] = set()
         self._checked = -_CHECK_EVERY_S
         self._fastest = np.inf
+        self._paces: list[float] = []  # in order of size
         self._conditions: Mapping[str, str | float | None] = {}
 
     def identity(self) -> Mapping[str, str]:
@@ -93,17 +111,22 @@ class LocalDevice(LiteRTDevice):
             fill_inputs(interpreter)
             for _ in range(self.plan.warmup):
                 interpreter.invoke()
+            before = _reference_s()
             samples = _time(interpreter.invoke, self.plan.runs)
+            pace = self._pace((before + _reference_s()) / 2)
         except (ValueError, RuntimeError, MemoryError) as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ModelError(f"the runtime cannot run '{model.name}': {reason}") from None
-        return Round(samples, self._conditions)
+            raise ModelError(f"the runtime cannot run '{model.name}': {one_line(error)}") from None
+        return Round(samples, {**self._conditions, "pace": pace})
+
+    def _pace(self, seconds: float) -> float:
+        """Return the reference network's time as a share of what is usual in this process."""
+        bisect.insort(self._paces, seconds)
+        return round(seconds / self._paces[len(self._paces) // 2], 4)
 
     def _try(self, model: TFLiteModel) -> None:
         if model.maker == MAKER or model.sha256 in self._trusted:
             return
-        plan = self.plan
-        if reason := self._runtime.try_once(model.content, plan.threads, plan.timeout_s):
+        if reason := self._sandbox.try_once(model.content):
             raise ModelError(f"the runtime cannot run '{model.name}': it {reason}")
         self._trusted.add(model.sha256)
 
@@ -111,9 +134,8 @@ class LocalDevice(LiteRTDevice):
         """Reduce rounds to columns: headline, minimum and deviation are of the headline's clock."""
         counted = self.samples(rounds)
         wall = [value for one in rounds for value in one.samples["wall_ms"]]
-        middle = statistics.median(counted)
         return {
-            "latency_ms": middle if self._clock == "cpu_ms" else min(counted),
+            "latency_ms": _headline(rounds) if self._clock == "cpu_ms" else min(counted),
             "latency_ms_min": min(counted),
             "latency_ms_std": statistics.pstdev(counted),
             "latency_ms_wall_median": statistics.median(wall),
@@ -149,16 +171,18 @@ class LocalDevice(LiteRTDevice):
         self._checked = time.monotonic()
         return self._conditions
 
+    def close(self) -> None:
+        """End the process in which foreign models run first."""
+        self._sandbox.close()
+
     def _too_busy(self) -> str | None:
         """Run the reference network for a moment; return what is wrong, or None."""
-        reference = _reference()  # made before the clock runs
-        began, cpu, runs = time.perf_counter(), time.thread_time(), []
-        while (wall := time.perf_counter() - began) < _WINDOW_S:
-            before = time.thread_time()
-            reference.invoke()
-            runs.append(time.thread_time() - before)
-        share = (time.thread_time() - cpu) / wall
-        typical = statistics.median(runs)
+        # A network for each core: the second thread of one network would have little to do.
+        cores = range(min(self.plan.threads, usable_cores()))
+        references = [_reference(number) for number in cores]
+        with ThreadPoolExecutor(len(cores)) as pool:
+            shares, runs = zip(*pool.map(_run_for_a_moment, references), strict=True)
+        share, typical = min(shares), statistics.median(itertools.chain.from_iterable(runs))
         self._fastest = min(self._fastest, typical)
         self._conditions = {
             "share_of_core": round(share, 3),
@@ -168,7 +192,8 @@ class LocalDevice(LiteRTDevice):
         }
         enough = _ENOUGH[self._clock]
         if share < enough:
-            return f"a program gets {share:.0%} of a core, {enough:.0%} are needed"
+            one = "a program" if len(cores) == 1 else f"one of {len(cores)} threads"
+            return f"{one} gets {share:.0%} of a core, {enough:.0%} are needed"
         if typical > _SLOWDOWN * self._fastest:
             slower = typical / self._fastest
             return f"a reference network takes {slower:.1f} times as long as it did"
@@ -186,8 +211,31 @@ def _time(invoke: Callable[[], object], runs: int) -> dict[str, tuple[float, ...
     return {"cpu_ms": tuple(cpu), "wall_ms": tuple(wall)}
 
 
+def _headline(rounds: Sequence[Round]) -> float:
+    """Return what ``LocalDevice`` says of one thread."""
+    return statistics.fmean(
+        min(one.samples["cpu_ms"]) / math.sqrt(float(one.conditions.get("pace") or 1))
+        for one in rounds
+    )
+
+
+def _reference_s() -> float:
+    """Return the least CPU time that the reference network needs now, in seconds."""
+    return min(_time(_reference(0).invoke, _PACE_RUNS)["cpu_ms"]) / 1e3
+
+
+def _run_for_a_moment(reference: Any) -> tuple[float, list[float]]:  # noqa: ANN401 - untyped
+    """Return the share of a core that this thread gets, and the CPU time of each run in s."""
+    began, cpu, runs = time.perf_counter(), time.thread_time(), []
+    while (wall := time.perf_counter() - began) < _WINDOW_S:
+        before = time.thread_time()
+        reference.invoke()
+        runs.append(time.thread_time() - before)
+    return (time.thread_time() - cpu) / wall, runs
+
+
 @functools.cache
-def _reference() -> Any:  # noqa: ANN401 - it comes without types
+def _reference(number: int) -> Any:  # noqa: ANN401, ARG001 - it comes without types; one each
     interpreter = find_runtime().load(REFERENCE.read_bytes(), 1)
     fill_inputs(interpreter)
     interpreter.invoke()
@@ -196,8 +244,7 @@ def _reference() -> Any:  # noqa: ANN401 - it comes without types
 
 def _cores() -> str:
     """Return how many cores there are, and how many of them this process may use."""
-    count = os.cpu_count()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count
+    count, usable = os.cpu_count(), usable_cores()
     return str(count) if usable == count else f"{usable} of {count}"
 
 
@@ -217,16 +264,17 @@ def _cpu_name() -> str:
 def _cpu_state() -> dict[str, str | float | None]:
     """Return governor, clock and temperature where the system tells them."""
     folder = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-    clock = _read(folder / "scaling_cur_freq")
-    zone = _read(Path("/sys/class/thermal/thermal_zone0/temp"))
+    clock = read_sysfs(folder / "scaling_cur_freq")
+    zone = read_sysfs(Path("/sys/class/thermal/thermal_zone0/temp"))
     return {
-        "governor": _read(folder / "scaling_governor"),
+        "governor": read_sysfs(folder / "scaling_governor"),
         "clock_mhz": float(clock) / 1e3 if clock else None,
         "temperature_celsius": float(zone) / 1e3 if zone else None,
     }
 
 
-def _read(path: Path) -> str | None:
+def read_sysfs(path: Path) -> str | None:
+    """Return what a file of the system says, without white space around it; None if nothing."""
     try:
         return path.read_text(encoding="utf-8").strip() or None
     except OSError:

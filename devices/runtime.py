@@ -8,15 +8,12 @@ import hashlib
 import importlib
 import importlib.metadata
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brpnas.devices import trial
 from brpnas.errors import UserError, extra_hint
 
 __all__ = ["Runtime", "find_runtime"]
@@ -54,26 +51,6 @@ class Runtime:
             interpreter = self.interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
         return interpreter
-
-    def try_once(self, content: bytes, threads: int, seconds: float) -> str | None:
-        """Load a flatbuffer and run it once in a process of its own.
-
-        Returns:
-            How that process ended, if it crashed or took longer; else None, also where the runtime
-            rejects the model: ``load`` says why.
-        """
-        program = [sys.executable, "-P", trial.__file__, self.interpreter.__module__]
-        done = subprocess.run(  # noqa: S603 - a program of ours
-            [*program, str(threads), str(seconds)], input=content, capture_output=True, check=False
-        )
-        if done.returncode == 0:
-            return None
-        if done.returncode == -signal.SIGALRM:
-            return f"took more than {seconds:g} s to load and run once"
-        if done.returncode < 0:
-            return f"crashes ({signal.Signals(-done.returncode).name})"
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        return f"ends the program that runs it (exit status {done.returncode}: {last[:200]})"
 
 
 @functools.cache

@@ -137,13 +137,15 @@ class SpreadSweep:
         ]
         began, failed = time.perf_counter(), 0
         alone: list[_Share] = []
-        for share, outcome in zip(shares, self.executor.run(_call, shares), strict=True):
+        for place, outcome in self.executor.as_completed(_call, shares):
+            share = shares[place]
             if outcome.value is None:
                 alone += [replace(share, sources=(source,)) for source in share.sources]
             else:
                 failed += self._keep(share, outcome.value)
                 work.count(share.rounds)
-        for share, outcome in zip(alone, self.executor.run(_call, alone), strict=True):
+        for place, outcome in self.executor.as_completed(_call, alone):
+            share = alone[place]
             (source,) = share.sources
             reason = f"its worker failed: {(outcome.error or '')[:300]}"
             failed += self._keep(share, outcome.value or _Shared(failures={source.key: reason}))

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ __all__ = ["ModelRecord", "Series", "Store"]
 
 _APPLICATION = 0x42525054  # "BRPT": tells a store from other SQLite files
 _VERSION = 1
+_PATIENCE_S = 60.0
 _TABLES = """
 CREATE TABLE series (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, description TEXT NOT NULL,
@@ -85,7 +87,7 @@ class Store:
         self.path = path
         with self._said_plainly():
             # Autocommit: transactions are written out below. Each thread opens its own Store.
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
         try:
             with self._said_plainly():
                 self._prepare()
@@ -94,13 +96,15 @@ class Store:
             raise
 
     def _prepare(self) -> None:
-        ((kind,),) = self._db.execute("PRAGMA application_id")
-        ((version,),) = self._db.execute("PRAGMA user_version")
-        ((tables,),) = self._db.execute("SELECT count(*) FROM sqlite_master")
+        # One statement, so that it sees another process's store whole or not at all.
+        ((kind, version, tables),) = self._db.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+            "FROM pragma_application_id, pragma_user_version"
+        )
         if (kind, version) not in ((_APPLICATION, _VERSION), (0, 0)) or (kind == 0 and tables):
             known = f"version {version} of a store" if kind == _APPLICATION else "another database"
             raise UserError(f"{self.path}: is {known}, not a store of this program's measurements")
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._write_ahead()
         # Survives the end of the program at any moment; a power cut may cost the last rounds.
         self._db.execute("PRAGMA synchronous=NORMAL")
         with self._transaction():
@@ -110,6 +114,20 @@ class Store:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA application_id={_APPLICATION}")
                 self._db.execute(f"PRAGMA user_version={_VERSION}")
+
+    def _write_ahead(self) -> None:
+        """Write ahead; this statement does not wait by itself while another process opens it."""
+        given_up = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > given_up:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def all_series(self) -> list[Series]:
         """Return what the store holds measurements of, oldest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import random
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from brpnas.devices.litert import DeviceLostError, LiteRTDevice, ModelError
 from brpnas.devices.store import Series, Store
@@ -37,13 +38,16 @@ __all__ = [
     "take_turns",
 ]
 
+T = TypeVar("T")
+
 Progress = Callable[[int, int], None]
 """Called with (rounds done, rounds in all)."""
 
 _BLOCK = 256
 # Long enough for a phone to start again.
 _RECONNECT_S = (0.2, 1, 2, 4, 8, 15, 30, 60, 60)
-_LOSSES = 3
+_LOSSES = 3  # while it runs one model
+_LOSSES_IN_A_ROW = 12  # several models that bring it down, or a link that holds for no round
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Work:
         progress: told of every round that is done.
 
     Attributes:
-        sources: by key; without those that have all rounds, in random order.
+        sources: by key, in random order; without those that have all rounds and did not fail.
         models: how many there are with those.
     """
 
@@ -153,7 +157,8 @@ class Work:
         distinct = {source.key: source for source in sources}
         self.models = len(distinct)
         left = self.left(distinct)
-        unfinished = [key for key in distinct if left[key]]
+        # One that failed in a round that is not asked for any more has to be made again, no more.
+        unfinished = [key for key in distinct if left[key] or self._failed(key)]
         order.shuffle(unfinished)
         self.sources = {key: distinct[key] for key in unfinished}
         self._total = rounds * len(distinct)
@@ -166,6 +171,10 @@ class Work:
             key: [number for number in range(self._rounds) if number not in done.get(key, ())]
             for key in keys
         }
+
+    def _failed(self, key: str) -> bool:
+        record = self._store.record(self._series, key)
+        return record is not None and record.error is not None
 
     def count(self, rounds: int) -> None:
         """Count rounds as done, and report."""
@@ -207,13 +216,20 @@ def models_kept(folder: Path) -> Iterator[None]:
         ) from None
 
 
+@dataclass
+class _Losses:
+    """How often the device was lost since the last round."""
+
+    in_a_row: int = 0
+
+
 @dataclass(frozen=True)
 class Sweep:
     """Measures models on one device, and keeps every round in a store.
 
-    Models are made in blocks, each of which is measured in rounds; in each round its models come
-    in a new random order. A model that fails gets a second chance at the end of its round, unless
-    it brought the device down.
+    Models are made in blocks. Each is measured in rounds, in parts that the device can keep, so
+    that it is given every model once; in each round the models come in a new random order. A model
+    that fails gets a second chance at the end of its round, unless it brought the device down.
 
     Attributes:
         device: connected.
@@ -262,13 +278,18 @@ class Sweep:
                 between = time.perf_counter()
                 for key in set(block) - set(made):
                     work.count(len(left[key]))
-                failures = self._measure(made, left, order, work)
+                failed += len(block) - len(made)
+                for part in self._parts(made):
+                    failed += self._measure(part, left, order, work)
                 convert_s += between - before
                 measure_s += time.perf_counter() - between
-                failed += len(block) - len(made) + failures
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
         return SweepResult(work.models - failed, failed, convert_s, measure_s)
+
+    @functools.cached_property
+    def _losses(self) -> _Losses:
+        return _Losses()
 
     def _make(self, sources: Sequence[ModelSource]) -> dict[str, _Made]:
         """Make models and put them into the folder; note those that cannot be made."""
@@ -279,14 +300,14 @@ class Sweep:
             self._pause(0)
             model = outcome.value
             if model is None:
-                reason = (outcome.error or "").removeprefix("UserError: ")
+                reason = outcome.error or ""
                 self.store.add_failure(self.series, source.key, source.name, reason)
                 continue
             path = self.folder / f"{model.sha256}.tflite"
             with models_kept(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(model.content)
-            made[source.key] = _Made(model.name, path, model.maker)
+            made[source.key] = _Made(model.name, path, model.maker, len(model.content))
             self.store.add_model(
                 self.series,
                 source.key,
@@ -297,6 +318,18 @@ class Sweep:
             )
         return made
 
+    def _parts(self, made: Mapping[str, _Made]) -> Iterator[dict[str, _Made]]:
+        """Divide models into parts that the device can keep."""
+        room = self._reach(self.device.room_bytes) if made else 0
+        part: dict[str, _Made] = {}
+        for key, one in made.items():
+            if part and sum(other.size for other in part.values()) + one.size > room:
+                yield part
+                part = {}
+            part[key] = one
+        if part:
+            yield part
+
     def _measure(
         self,
         made: Mapping[str, _Made],
@@ -304,7 +337,7 @@ class Sweep:
         order: random.Random,
         work: Work,
     ) -> int:
-        """Measure a block; return how many of its models failed."""
+        """Measure a part of a block; return how many of its models failed."""
         failed: set[str] = set()
         for number in range(self.device.plan.rounds):
             turn = [key for key in made if number in left[key] and key not in failed]
@@ -325,22 +358,44 @@ class Sweep:
         with models_kept(self.folder):
             model = made.read()
         for _ in range(_LOSSES):
+            self._reach(lambda: self._make_ready(model))
             try:
-                self.device.wait_until_fit(self.say, self._pause)
-                return self.device.time(model)
+                result = self.device.time(model)
             except DeviceLostError as error:
                 lost = error
                 self._reconnect(error)
+            else:
+                self._losses.in_a_row = 0
+                return result
         raise _BringsDownError(
             f"the device was lost {_LOSSES} times while it ran this model: {lost}"
         )
+
+    def _make_ready(self, model: TFLiteModel) -> None:
+        self.device.wait_until_fit(self.say, self._pause)
+        self.device.prepare(model)
+
+    def _reach(self, action: Callable[[], T]) -> T:
+        """Do something on the device which no model can be blamed for, until it answers."""
+        while True:
+            try:
+                return action()
+            except DeviceLostError as error:
+                self._reconnect(error)
 
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(seconds):
             raise KeyboardInterrupt
 
     def _reconnect(self, lost: DeviceLostError) -> None:
-        """Wait for the device to come back."""
+        """Wait for the device to come back, unless it was lost again and again."""
+        self._losses.in_a_row += 1
+        if self._losses.in_a_row >= _LOSSES_IN_A_ROW:
+            raise UserError(
+                f"{lost}; that was the {_LOSSES_IN_A_ROW}th time, and no round came to its end in "
+                "between. What was measured is kept: see to cable, port and power, then repeat the "
+                "command with --resume"
+            )
         self.say(f"{lost}; trying to reconnect")
         for seconds in _RECONNECT_S:
             self._pause(seconds)
@@ -363,6 +418,7 @@ class _Made:
     name: str
     path: Path
     maker: str
+    size: int
 
     def read(self) -> TFLiteModel:
         return TFLiteModel(self.name, self.path.read_bytes(), self.maker)

@@ -1,7 +1,8 @@
-"""Runs a model once, as a program of its own: what crashes or hangs ends only that.
+"""Runs models once, as a program of its own: one that crashes or hangs ends only that.
 
-It is started by its path, with the name of the runtime's module, threads and seconds, and reads the
-model from its input. It imports no more than the runtime and numpy: torch would take seconds.
+It is started by its path, with the name of the runtime's module, threads, seconds and the number
+of a pipe on which models come. It imports no more than the runtime and numpy: torch would take
+seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import importlib
 import resource
 import signal
 import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -33,18 +36,27 @@ def fill_inputs(interpreter: Any) -> None:  # noqa: ANN401 - it comes without ty
         interpreter.set_tensor(entry["index"], values.astype(kind))
 
 
-def main(module: str, threads: str, seconds: str) -> None:
-    """Load a model and run it once; after so many seconds SIGALRM ends the process.
+def main(module: str, threads: str, seconds: str, pipe: str) -> None:
+    """Load each model and run it once, and answer; after so many seconds SIGALRM ends the process.
 
     What the runtime says in an exception is no matter here: it says so again to who asked.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected, its memory is not kept
     make = importlib.import_module(module).Interpreter
-    content = sys.stdin.buffer.read()
-    # In this process, so that it ends too where the one that started it was killed.
-    signal.setitimer(signal.ITIMER_REAL, float(seconds))
+    connection = Connection(int(pipe))
+    with contextlib.suppress(EOFError, OSError):  # who asks is done, or gone
+        while True:
+            content = connection.recv_bytes()
+            # In this process, so that it ends too where the one that started it was killed.
+            signal.setitimer(signal.ITIMER_REAL, float(seconds))
+            _run_once(make, content, int(threads))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.send_bytes(b"")
+
+
+def _run_once(make: Callable[..., Any], content: bytes, threads: int) -> None:
     with contextlib.suppress(ValueError, RuntimeError, MemoryError):
-        interpreter = make(model_content=content, num_threads=int(threads))
+        interpreter = make(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
         fill_inputs(interpreter)
         interpreter.invoke()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from brpnas.values import finite, readable
 
 __all__ = [
     "command_line",
-    "cores",
     "note",
     "number",
     "print_json",
@@ -105,13 +103,6 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int,
         yield update
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # a container or a batch system may give it fewer
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def refuse(ctx: typer.Context, name: str, owner: str) -> None:
     """Refuse an option that was given, as it would do nothing without another one.
 
@@ -123,7 +114,8 @@ def refuse(ctx: typer.Context, name: str, owner: str) -> None:
     # By name: typer has its own copy of the enumeration of sources.
     given = ctx.get_parameter_source(name)
     if given is not None and given.name == "COMMANDLINE":
-        raise UserError(f"--{name.replace('_', '-')} goes with {owner}")
+        (option,) = (one.opts[0] for one in ctx.command.params if one.name == name)
+        raise UserError(f"{option} goes with {owner}")
 
 
 def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from brpnas.cli._output import cores, note
+from brpnas.cli._output import note
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def _training_source(
 ) -> Source:
     from brpnas import sources
     from brpnas.evaluate.training import Protocol
-    from brpnas.executors import InProcess, Processes
+    from brpnas.executors import InProcess, Processes, usable_cores
     from brpnas.spaces import NetworkShape
 
-    jobs = asked.jobs or cores()
+    jobs = asked.jobs or usable_cores()
     return sources.training_source(
         networks,
         NetworkShape(channels=asked.channels, cells_per_stage=asked.cells_per_stage),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from brpnas.cli._output import cores, note, print_json, progress_bar, show
+from brpnas.cli._output import note, print_json, progress_bar, show
 
 __all__ = ["datasets"]
 
@@ -126,12 +126,12 @@ def build(
     """
     from brpnas.datasets import check_writable, write_table
     from brpnas.evaluate.digits201 import build_digits201
-    from brpnas.executors import InProcess, Processes
+    from brpnas.executors import InProcess, Processes, usable_cores
     from brpnas.resolver import resolve
 
     make = resolve("table to build", name, {"digits201": build_digits201})
     check_writable(out)
-    workers = jobs or cores()
+    workers = jobs or usable_cores()
     with (
         InProcess() if workers == 1 else Processes(workers) as executor,
         progress_bar("cells", cells) as progress,

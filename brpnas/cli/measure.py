@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brpnas.cli._output import command_line, cores, note, print_json, progress_bar, refuse, show
+from brpnas.cli._names import SPACE_NAMES
+from brpnas.cli._output import command_line, note, print_json, progress_bar, refuse, show
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,13 +24,11 @@ _WHAT = "What to measure"
 _HOW = "How to measure"
 _WHERE = "Where to measure"
 _NEW = "A new device"
+_PUBLISHED = "as published with the space"
 _OF_SPACE = ("channels", "cells_per_stage", "input_size")
 """Options that do nothing without --space."""
-_MEASURING = (
-    *("out", "resume", "device", "serial", "address", "delegate", "sample", "archs"),
-    *("everything", "model", "precision", "rounds", "runs", "warmup"),
-)
-"""Options that do nothing with --suggest."""
+_SUGGESTING = ("suggest", "transfer", "exclude", "space", "seed", "as_json")
+"""The options that do something with --suggest."""
 _SHOWN = ("measured", "failed", "table", "convert_s")
 
 
@@ -64,7 +64,7 @@ def measure(
     space: Annotated[
         str | None,
         typer.Option(
-            help="Networks of this space: nasbench201 or nasbench101.", rich_help_panel=_WHAT
+            help=f"Networks of this space: {' or '.join(SPACE_NAMES)}.", rich_help_panel=_WHAT
         ),
     ] = None,
     sample: Annotated[
@@ -88,7 +88,7 @@ def measure(
         list[str] | None,
         typer.Option(
             help="A .tflite file, a .pt2 file (torch.export), or package.module:function, which "
-            "returns a torch module and its example input. Repeatable.",
+            "returns a torch module and its example input (several: a tuple). Repeatable.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -107,15 +107,35 @@ def measure(
         ),
     ] = "auto",
     channels: Annotated[
-        int, typer.Option(min=1, max=4096, help="Width of the first stage.", rich_help_panel=_WHAT)
-    ] = 16,
+        int | None,
+        typer.Option(
+            min=1,
+            max=4096,
+            help="Width of the first stage.",
+            show_default=_PUBLISHED,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     cells_per_stage: Annotated[
-        int, typer.Option(min=1, max=1000, help="Depth of each stage.", rich_help_panel=_WHAT)
-    ] = 5,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Depth of each stage.",
+            show_default=_PUBLISHED,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     input_size: Annotated[
-        int,
-        typer.Option(min=4, max=4096, help="Height and width of the image.", rich_help_panel=_WHAT),
-    ] = 32,
+        int | None,
+        typer.Option(
+            min=4,
+            max=4096,
+            help="Height and width of the image.",
+            show_default=_PUBLISHED,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     rounds: Annotated[
         int,
         typer.Option(
@@ -197,7 +217,8 @@ def measure(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of --sample and --suggest.")] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue; measure only what is missing.")
+        bool,
+        typer.Option("--resume", help="Continue: measure what is missing, keep the table's rows."),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
@@ -211,31 +232,35 @@ def measure(
     from brpnas.devices.connect import connect
     from brpnas.devices.profile import read_profile
     from brpnas.devices.timing import TimingPlan
+    from brpnas.executors import usable_cores
     from brpnas.resolver import SPACES, make_executor, resolve
-    from brpnas.spaces import NetworkShape
 
     started = time.perf_counter()
     if suggest is not None:
-        for name in (*_MEASURING, *_OF_SPACE):
-            refuse(ctx, name, "measuring; --suggest only prints")
+        for name in ctx.params:
+            if name not in _SUGGESTING:
+                refuse(ctx, name, "measuring; --suggest only prints")
         _suggest(suggest, space or "nasbench201", transfer, exclude or [], seed, as_json)
         return
-    for name in ("transfer", "exclude"):
-        refuse(ctx, name, "--suggest")
     if out is None:
         raise UserError("--out is missing: the table to write, .parquet or .csv")
-    for name in () if space else _OF_SPACE:
-        refuse(ctx, name, "--space")
-    wanted = measuring.Wanted(
-        space=resolve("space", space, SPACES)() if space else None,
-        sample=sample,
-        archs=archs,
-        everything=everything,
-        models=tuple(model or ()),
-        seed=seed,
-    )
-    shape = NetworkShape(channels=channels, cells_per_stage=cells_per_stage, input_size=input_size)
-    rows = measuring.choose_models(wanted, shape, precision, converter)
+    unused = {
+        **dict.fromkeys(("transfer", "exclude"), "--suggest"),
+        **({} if space else dict.fromkeys(_OF_SPACE, "--space")),
+        **({} if sample else {"seed": "--sample and --suggest"}),
+        **({} if executor != "inline" else {"jobs": "--executor processes and ray"}),
+        **({} if executor == "ray" else {"ray_address": "--executor ray"}),
+    }
+    for name, owner in unused.items():
+        refuse(ctx, name, owner)
+    networks = resolve("space", space, SPACES)() if space else None
+    wanted = measuring.Wanted(networks, sample, archs, everything, tuple(model or ()), seed)
+    sizes = zip(_OF_SPACE, (channels, cells_per_stage, input_size), strict=True)
+    given = {name: size for name, size in sizes if size is not None}
+    shape = dataclasses.replace(networks.shape, **given) if networks else None
+    models = measuring.choose_models(wanted, shape, precision, converter)
+    if not models.converted:
+        refuse(ctx, "converter", "--space and --model package.module:function")
     profile = read_profile(device)
     plan = TimingPlan(rounds, runs, warmup, threads or profile.threads, delegate, timeout)
     where: list[dict[str, str]] = [
@@ -244,38 +269,17 @@ def measure(
     ]
     if nodes_equal and profile.kind != "local":
         raise UserError("--nodes-equal goes with --device local: phones hang on this machine")
+    command = command_line(ctx, leave_out=("resume", "as_json"))
+    settings = measuring.Settings(out, resume, nodes_equal, command)
     with contextlib.ExitStack() as stack:
         # As batch systems and `timeout` end programs: what Ctrl-C does.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         stack.callback(signal.signal, signal.SIGTERM, before)
         devices = [stack.enter_context(connect(profile, plan, **one)) for one in where or [{}]]
-        workers = jobs or (None if executor == "ray" else cores())
+        workers = jobs or (None if executor == "ray" else usable_cores())
         makers = stack.enter_context(make_executor(executor, workers, ray_address))
-        for source in rows.values():
-            _ = source.key  # files that cannot be read are an error before the store is made
-        store_path = measuring.store_path(out, resume)
-        tables = measuring.table_paths(out, devices, store_path, resume)
-        store = stack.enter_context(measuring.open_store(store_path))
-        conditions = {"precision": precision, "converter": converter}
-        work = measuring.open_jobs(store, devices, conditions, tables)
         progress = stack.enter_context(progress_bar("rounds"))
-        try:
-            results = measuring.sweep_all(
-                work, list(rows.values()), makers, note, progress, on_workers=nodes_equal
-            )
-        except KeyboardInterrupt:
-            kept = any(map(store.done, store.all_series()))
-            raise KeyboardInterrupt(
-                f"before the end; what was measured is in {store_path}; to continue, repeat the "
-                "command with --resume"
-                if kept
-                else "before anything was measured"
-            ) from None
-        command = command_line(ctx, leave_out=("resume", "as_json"))
-        ended = [
-            measuring.end(job, result, rows, wanted, command)
-            for job, result in zip(work, results, strict=True)
-        ]
+        ended = measuring.measure(models, devices, makers, settings, note, progress)
     _tell(ended, round(time.perf_counter() - started, 3), as_json)
 
 
@@ -320,6 +324,8 @@ def _tell(ended: list[Ended], wall_s: float, as_json: bool) -> None:
     for summary in summaries:
         if summary["failed"]:
             note(f"the column error of {summary['table']} says why {summary['failed']} failed")
+        if summary["earlier"]:
+            note(f"{summary['table']} keeps rows of earlier commands: {summary['earlier']}")
     for name, error in lost:
         note(f"error: {error}" if len(ended) == 1 else f"error: device '{name}': {error}")
     for _, error in lost:

@@ -2,7 +2,7 @@
 
 from brpnas.executors.executor import Executor, Outcome
 from brpnas.executors.in_process import InProcess
-from brpnas.executors.processes import Processes
+from brpnas.executors.processes import Processes, usable_cores
 from brpnas.executors.ray import RayCluster
 
-__all__ = ["Executor", "InProcess", "Outcome", "Processes", "RayCluster"]
+__all__ = ["Executor", "InProcess", "Outcome", "Processes", "RayCluster", "usable_cores"]

@@ -1,4 +1,4 @@
-"""What executors with workers elsewhere share: order, retries, and what goes over the wire."""
+"""What executors with workers elsewhere share: retries, and what goes over the wire."""
 
 from __future__ import annotations
 
@@ -52,32 +52,33 @@ class Workers(Executor, Generic[Task]):
     def _abandon(self, tasks: Collection[Task]) -> None:
         """End these, whose outcomes nobody wants any more."""
 
-    def run(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[Outcome[R]]:
-        """Yield what becomes of each item, in order; one that cannot be pickled fails."""
+    def as_completed(
+        self, function: Callable[[T], R], items: Sequence[T]
+    ) -> Iterator[tuple[int, Outcome[R]]]:
+        """Yield the place and the outcome of each item; one that cannot be pickled fails."""
         waiting = deque(range(len(items)))
         attempts = [0] * len(items)
-        done: dict[int, Outcome[R]] = {}
         busy: dict[Task, int] = {}
         limit = self._limit()
         try:
-            for place in range(len(items)):
-                while place not in done:
-                    while waiting and len(busy) < limit:
-                        next_one = waiting.popleft()
-                        try:
-                            work = self._dumps((function, items[next_one]))
-                        except Exception as error:  # noqa: BLE001 - whatever pickling may raise
-                            done[next_one] = Outcome(error=describe(error))
-                        else:
-                            busy[self._start(work)] = next_one
-                    for task, outcome in self._finished(busy) if busy else ():
-                        finished = busy.pop(task)
-                        attempts[finished] += 1
-                        if outcome.error is not None and attempts[finished] <= self._retries:
-                            waiting.appendleft(finished)
-                        else:
-                            done[finished] = outcome
-                yield done.pop(place)
+            while waiting or busy:
+                while waiting and len(busy) < limit:
+                    place = waiting.popleft()
+                    try:
+                        work = self._dumps((function, items[place]))
+                    except Exception as error:  # noqa: BLE001 - whatever pickling may raise
+                        yield place, Outcome(error=describe(error))
+                    else:
+                        busy[self._start(work)] = place
+                done: list[tuple[int, Outcome[R]]] = []
+                for task, outcome in self._finished(busy) if busy else ():
+                    place = busy.pop(task)
+                    attempts[place] += 1
+                    if outcome.error is not None and attempts[place] <= self._retries:
+                        waiting.appendleft(place)
+                    else:
+                        done.append((place, outcome))
+                yield from done  # not before all have left `busy`: the caller may stop here
         finally:
             # Only an interrupt, or a caller that stops early, leaves tasks.
             if busy:

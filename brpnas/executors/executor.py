@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
+from brpnas.errors import UserError, one_line
+
 __all__ = ["Executor", "Outcome", "attempt", "describe"]
 
 T = TypeVar("T")
@@ -30,11 +32,23 @@ class Executor(ABC):
     """Applies a function to items that do not depend on each other; a context manager."""
 
     @abstractmethod
-    def run(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[Outcome[R]]:
-        """Yield what becomes of each item, in order, each as soon as it and those before are known.
+    def as_completed(
+        self, function: Callable[[T], R], items: Sequence[T]
+    ) -> Iterator[tuple[int, Outcome[R]]]:
+        """Yield the place and the outcome of each item, as soon as it is known.
 
         An item that fails is tried again, then yields an error; it does not disturb the others.
         """
+
+    def run(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[Outcome[R]]:
+        """Yield the outcome of each item, in order, as soon as it and those before are known."""
+        early: dict[int, Outcome[R]] = {}
+        place = 0
+        for done, outcome in self.as_completed(function, items):
+            early[done] = outcome
+            while place in early:
+                yield early.pop(place)
+                place += 1
 
     def close(self) -> None:  # noqa: B027 - most executors hold nothing
         """Release what the executor holds."""
@@ -55,5 +69,5 @@ def attempt(function: Callable[[T], R], item: T) -> Outcome[R]:
 
 
 def describe(error: Exception) -> str:
-    """Return the kind of an exception and what it says, as one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Return the kind of an exception and what it says; of a user's error what it says only."""
+    return one_line(error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")

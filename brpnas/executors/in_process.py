@@ -23,11 +23,13 @@ class InProcess(Executor):
     def __init__(self, retries: int = 1) -> None:
         self._retries = retries
 
-    def run(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[Outcome[R]]:
-        """Yield what becomes of each item, in order."""
-        for item in items:
+    def as_completed(
+        self, function: Callable[[T], R], items: Sequence[T]
+    ) -> Iterator[tuple[int, Outcome[R]]]:
+        """Yield the place and the outcome of each item, in order."""
+        for place, item in enumerate(items):
             for _ in range(self._retries + 1):
                 outcome = attempt(function, item)
                 if outcome.error is None:
                     break
-            yield outcome
+            yield place, outcome

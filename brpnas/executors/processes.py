@@ -17,9 +17,20 @@ from typing import Any
 from brpnas.executors._workers import ONE_THREAD, Workers, answer, read
 from brpnas.executors.executor import Outcome
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "usable_cores"]
 
 _GRACE_S = 2.0
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: a container or a batch system may give it fewer.
+
+    Returns:
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Worker:

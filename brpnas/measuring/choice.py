@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from brpnas.errors import UserError
 from brpnas.resolver import parse_archs
 from brpnas.spaces import FiniteSpace, NetworkShape
 
-__all__ = ["Wanted", "choose_models"]
+__all__ = ["Models", "Wanted", "choose_models"]
+
+_SHAPE = ("channels", "cells_per_stage", "input_size")
+"""Attributes of a shape that a measurement may vary."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +47,48 @@ class Wanted:
     models: tuple[str, ...] = ()
     seed: int = 0
 
+
+@dataclass(frozen=True)
+class Models:
+    """What is to be measured.
+
+    Attributes:
+        sources: of the models, by what stands in the first column of the table; several rows may
+            share one source.
+        conditions: what their figures depend on besides the device and its plan.
+        space: name of the space that they are networks of; empty if they are none.
+    """
+
+    sources: Mapping[str, ModelSource]
+    conditions: Mapping[str, str]
+    space: str = ""
+
     @property
     def column(self) -> str:
         """Name of the table's first column."""
         return "arch" if self.space else "model"
 
+    @property
+    def converted(self) -> bool:
+        """Whether a converter makes any of them that the user may choose."""
+        kinds = (SpaceModel, FunctionModel)
+        return any(isinstance(source, kinds) for source in self.sources.values())
+
 
 def choose_models(
-    wanted: Wanted, shape: NetworkShape, precision: str, converter: str
-) -> dict[str, ModelSource]:
-    """Return the source of every model, by what the table calls it.
+    wanted: Wanted,
+    shape: NetworkShape | None = None,
+    precision: str = "fp32",
+    converter: str = "auto",
+) -> Models:
+    """Find the source of every model.
 
     Networks that run alike share a source: each is measured as what remains of it once dead
     branches are pruned.
 
     Args:
         wanted: what the user named.
-        shape: of a space's networks.
+        shape: of a space's networks; None: as they were published.
         precision: ``fp32`` or ``int8``.
         converter: ``auto``, ``brpnas`` or ``litert-torch``.
 
@@ -70,8 +99,9 @@ def choose_models(
         raise UserError("--space and --model exclude each other: measure them one after the other")
     if not wanted.space and not wanted.models:
         raise UserError("what is to be measured? give either --space or --model")
+    conditions = {"precision": precision, "converter": converter}
     if not wanted.space:
-        return _named(wanted, precision, converter)
+        return Models(_named(wanted, precision, converter), conditions)
     ways = [wanted.sample is not None, wanted.archs is not None, wanted.everything]
     if sum(ways) != 1:
         raise UserError("--space needs one of --sample N, --archs FILE and --all")
@@ -80,10 +110,13 @@ def choose_models(
         chosen = _read_archs(wanted.archs, space)
     else:
         chosen = _choose_archs(space, wanted.sample, wanted.seed)
-    return {
-        str(arch): SpaceModel(space, str(space.deployed(arch)), shape, precision, converter)
+    size = shape or space.shape
+    conditions |= {"space": space.name} | {name: str(getattr(size, name)) for name in _SHAPE}
+    sources = {
+        str(arch): SpaceModel(space, str(space.deployed(arch)), size, precision, converter)
         for arch in chosen
     }
+    return Models(sources, conditions, space.name)
 
 
 def _named(wanted: Wanted, precision: str, converter: str) -> dict[str, ModelSource]:
@@ -104,9 +137,9 @@ def _named(wanted: Wanted, precision: str, converter: str) -> dict[str, ModelSou
                 f"--model {text}: unknown kind; accepted: a .tflite file, a .pt2 file, "
                 "package.module:function"
             )
-        if text in sources:
+        if source.name in sources:
             raise UserError(f"--model {text} is given twice")
-        sources[text] = source
+        sources[source.name] = source
     return sources
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,21 @@ import numpy as np
 import pandas as pd
 
 from brpnas import __version__
-from brpnas.datasets import Card, Table, write_table
+from brpnas.datasets import Card, Table, read_table, write_table
 from brpnas.devices.litert import LiteRTDevice
 from brpnas.devices.store import ModelRecord
 from brpnas.devices.sweep import SweepResult
-from brpnas.devices.tflite.sources import ModelSource
 from brpnas.devices.timing import Round
 from brpnas.errors import UserError
-from brpnas.measuring.choice import Wanted
+from brpnas.measuring.choice import Models
 from brpnas.measuring.jobs import Job, check_same_device, device_name
 
 __all__ = ["Ended", "end", "export"]
 
 _DECIMALS = 5
 _REASONS = 5
+_NOT_YET = "not measured yet"
+_UNKNOWN = ModelRecord("", None, None, None, None, {})
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Ended:
         table: as it was written; None if there is none.
         error: what ended the sweep or kept the table from being written, if something did.
         convert_s: seconds spent on making models; None if the sweep did not end well.
+        earlier: rows of the table that were asked for by earlier commands.
     """
 
     job: Job
     table: Table | None
     error: Exception | None
     convert_s: float | None = None
+    earlier: int = 0
 
     def summary(self) -> dict[str, Any]:
         """Count the table's rows with figures and without, and say whose they are."""
@@ -51,80 +54,116 @@ class Ended:
         return {
             "measured": measured,
             "failed": len(self.table) - measured,
+            "earlier": self.earlier,
             "table": str(self.job.table),
             "device": dict(self.job.device.identity()),
             "convert_s": None if self.convert_s is None else round(self.convert_s, 3),
         }
 
 
-def end(
-    job: Job,
-    result: SweepResult | Exception,
-    sources: Mapping[str, ModelSource],
-    wanted: Wanted,
-    command: str,
-) -> Ended:
+def end(job: Job, result: SweepResult | Exception, models: Models, command: str) -> Ended:
     """Write the table of one device, also of one that was lost, as far as it came.
 
     Args:
         job: the device, its store and series.
         result: of its sweep.
-        sources: as for ``export``, and so are the others.
-        wanted: what the user named.
+        models: what was to be measured.
         command: repeats the measurement.
     """
     lost = result if isinstance(result, Exception) else None
     try:
-        table = export(job, sources, wanted, command)
         check_same_device(job.table, job.device)  # another command may have made it meanwhile
+        table = export(job, models, command)
         write_table(table, job.table)
     except Exception as error:  # noqa: BLE001 - the tables of other devices are still to come
         return Ended(job, None, lost or error)
-    if isinstance(result, Exception):
-        return Ended(job, table, result)
-    return Ended(job, table, None, result.convert_s)
+    earlier = len(table) - len(models.sources)
+    convert_s = None if isinstance(result, Exception) else result.convert_s
+    return Ended(job, table, lost, convert_s, earlier)
 
 
-def export(job: Job, sources: Mapping[str, ModelSource], wanted: Wanted, command: str) -> Table:
-    """Make the table of one device.
+def export(job: Job, models: Models, command: str) -> Table:
+    """Make the table of one device, on top of the one that is there.
 
     Args:
         job: the device, its store and series.
-        sources: by what stands in the first column; several rows may share one source.
-        wanted: what the user named.
+        models: what was to be measured.
         command: repeats the measurement.
 
     Returns:
         One row for each source; one that failed has no figures, and the reason as ``error``.
+        Rows of earlier commands stay as they are, and what the store holds of a command that was
+        stopped before it wrote a table becomes rows too: nothing that was measured is lost.
 
     Raises:
-        UserError: nothing was measured.
+        UserError: nothing was measured, or the table that is there cannot be read.
     """
-    records: dict[str, ModelRecord] = {}
-    rows: list[dict[str, Any]] = []
-    for text, source in sources.items():
-        if source.key not in records:
-            record = job.store.record(job.series, source.key)
-            records[source.key] = record or ModelRecord(text, None, None, None, None, {})
-        rows.append({wanted.column: text, **_row(job.device, records[source.key])})
-    if not any("latency_ms" in row for row in rows):
-        reasons = list(dict.fromkeys(row["error"] for row in rows))
+    keys = {text: source.key for text, source in models.sources.items()}
+    found = {
+        key: job.store.record(job.series, key)
+        for key in dict.fromkeys([*keys.values(), *job.store.done(job.series)])
+    }
+    records = {key: record for key, record in found.items() if record is not None}
+    asked = {text: _row(job.device, records.get(key, _UNKNOWN)) for text, key in keys.items()}
+    if not any("latency_ms" in row for row in asked.values()):
+        reasons = list(dict.fromkeys(row["error"] for row in asked.values()))
         more = [f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else []
         text = "; ".join([*reasons[:_REASONS], *more])
-        raise UserError(f"none of {len(rows)} models could be measured: {text}")
-    frame = pd.DataFrame(rows)
-    if "error" in frame:  # last, where people look for it
-        frame = frame[[*(name for name in frame if name != "error"), "error"]]
-    return Table(frame, _card(job, list(records.values()), wanted, command), job.table.name)
+        raise UserError(f"none of {len(asked)} models could be measured: {text}")
+    before = read_table(job.table) if job.table.exists() else None
+    others = records.keys() - set(keys.values())
+    rows = _earlier(job.device, before, [records[key] for key in records if key in others])
+    rows |= {
+        text: row
+        for text, row in asked.items()
+        if text not in rows or row.get("error") != _NOT_YET  # more rounds that did not come
+    }
+    # The error comes last, where people look for it: no row that is measured has one.
+    ordered = sorted(rows.values(), key=lambda row: "error" in row)
+    columns = dict.fromkeys([models.column, *(name for row in ordered for name in row)])
+    frame = pd.DataFrame(
+        [{models.column: text, **row} for text, row in rows.items()], columns=list(columns)
+    )
+    if before is not None and len(rows) > len(asked):
+        command = _after(before.card.rebuild, command)
+    return Table(frame, _card(job, list(records.values()), models, command), job.table.name)
+
+
+def _earlier(
+    device: LiteRTDevice, before: Table | None, records: Iterable[ModelRecord]
+) -> dict[str, dict[str, Any]]:
+    """Return the rows of a table that is there, and those of further models that are measured."""
+    rows: dict[str, dict[str, Any]] = {}
+    if before is not None:
+        kept = before.frame[before.metrics].to_dict("records")
+        for text, values in zip(before.archs, kept, strict=True):
+            rows[text] = {str(name): one for name, one in values.items() if not pd.isna(one)}
+    # Rows that share a model bear other texts than the store has.
+    there = {row.get("model_sha256") for row in rows.values()}
+    for record in records:
+        row = _row(device, record)
+        if record.name not in rows and record.sha256 not in there and "error" not in row:
+            rows[record.name] = row
+    return rows
+
+
+def _after(before: str, command: str) -> str:
+    """Return what makes a table that several commands added to, for a POSIX shell."""
+    steps = before.split(" && ") if before else []
+    if command not in (step.removesuffix(" --resume") for step in steps):
+        steps.append(f"{command} --resume" if steps else command)
+    return " && ".join(steps)
 
 
 def _row(device: LiteRTDevice, record: ModelRecord) -> dict[str, Any]:
+    made = {"model_bytes": record.bytes, "model_sha256": record.sha256, "maker": record.maker}
+    made = {name: value for name, value in made.items() if value is not None}
     rounds = [record.rounds[number] for number in sorted(record.rounds)][: device.plan.rounds]
     if record.error is not None or len(rounds) < device.plan.rounds:
-        return {"error": record.error or "not measured yet"}
+        return {**made, "error": record.error or _NOT_YET}
     return {
         **{name: round(value, _DECIMALS) for name, value in device.summarise(rounds).items()},
-        "model_bytes": record.bytes,
+        **made,
         "samples_ms": _samples_text(device, rounds),
     }
 
@@ -134,7 +173,7 @@ def _samples_text(device: LiteRTDevice, rounds: Sequence[Round]) -> str:
     return ";".join(" ".join(f"{value:.4f}" for value in device.samples([one])) for one in rounds)
 
 
-def _card(job: Job, records: Sequence[ModelRecord], wanted: Wanted, command: str) -> Card:
+def _card(job: Job, records: Sequence[ModelRecord], models: Models, command: str) -> Card:
     plan, identity = job.device.plan, job.device.identity()
     makers = sorted({record.maker for record in records if record.maker})
     more = {
@@ -156,11 +195,13 @@ def _card(job: Job, records: Sequence[ModelRecord], wanted: Wanted, command: str
         device="; ".join(f"{name}: {value}" for name, value in identity.items()),
         conditions="; ".join(conditions),
         rebuild=command,
-        space=wanted.space.name if wanted.space else "",
+        space=models.space,
         columns={
             **job.device.notes,
             "n_samples": "counted runs",
             "model_bytes": "size of the flatbuffer",
+            "model_sha256": "of the flatbuffer that was measured",
+            "maker": "what wrote the flatbuffer",
             "samples_ms": "what latency_ms is made of; a semicolon between rounds",
         },
     )

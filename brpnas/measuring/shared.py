@@ -40,16 +40,18 @@ class SharedExecutor(Executor):
         # Without the content; in the order in which they were made.
         self._made: dict[str, Outcome[TFLiteModel]] = {}
 
-    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Outcome[Any]]:
+    def as_completed(
+        self, function: Callable[[Any], Any], items: Sequence[Any]
+    ) -> Iterator[tuple[int, Outcome[Any]]]:
         """Yield the model of each source, in order; no other thread waits between two of them."""
         with self._lock:
             self._make(function, [item for item in items if item.key not in self._made])
-        for item in items:
+        for place, item in enumerate(items):
             with self._lock:
                 if item.key not in self._made:  # removed meanwhile
                     self._make(function, [item])
                 outcome = self._read(item.key)
-            yield outcome
+            yield place, outcome
 
     def _make(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
         for item, outcome in zip(items, self._executor.run(function, items), strict=True):

@@ -127,9 +127,13 @@ class NASBench101(FiniteSpace[Cell101]):
     423,624 classes that the official hash tells apart: the smallest edge bits, then operations.
 
     Graphs have one node for each vertex that is written, in the order of the matrix.
+
+    Attributes:
+        shape: of the published networks.
     """
 
     name = "nasbench101"
+    shape = OFFICIAL_SHAPE
     schema = GraphSchema(
         space="nasbench101",
         operations=(*OPERATIONS, "input", "output"),
@@ -255,7 +259,7 @@ class NASBench101(FiniteSpace[Cell101]):
         Raises:
             UserError: the shape has fewer channels than vertices that split them.
         """
-        return ModuleNetwork(arch.edges, arch.labels, shape or OFFICIAL_SHAPE)
+        return ModuleNetwork(arch.edges, arch.labels, shape or self.shape)
 
 
 _FRAME = frame_costs(OFFICIAL_SHAPE)

@@ -57,9 +57,13 @@ class NASBench201(CategoricalSpace[Cell]):
 
     Graphs have eight nodes: the cell's input, its six operations in the order of the string, its
     output. An edge leads from each operation to those that read the node it writes.
+
+    Attributes:
+        shape: of the published networks.
     """
 
     name = "nasbench201"
+    shape = NetworkShape()
     schema = GraphSchema(
         space="nasbench201",
         operations=(*OPERATIONS, "input", "output"),
@@ -124,7 +128,7 @@ class NASBench201(CategoricalSpace[Cell]):
 
     def build(self, arch: Cell, shape: NetworkShape | None = None) -> CellNetwork:
         """Make the network of the written cell (official size unless ``shape`` says otherwise)."""
-        return CellNetwork(arch.operations, shape or NetworkShape())
+        return CellNetwork(arch.operations, shape or self.shape)
 
 
 _INPUT, _OUTPUT = len(OPERATIONS), len(OPERATIONS) + 1

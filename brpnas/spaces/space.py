@@ -110,10 +110,12 @@ class Space(ABC, Generic[A]):
     Attributes:
         name: what the user types after ``--space``.
         schema: the meaning of this space's graphs.
+        shape: of its networks as they were published.
     """
 
     name: str
     schema: GraphSchema
+    shape: NetworkShape = NetworkShape()
 
     @abstractmethod
     def parse(self, text: str) -> A:

@@ -10,9 +10,9 @@ import math
 import re
 from collections.abc import Sequence
 
-from brpnas.devices.adb.transport import one_line
 from brpnas.devices.litert import ModelError
 from brpnas.devices.timing import TimingPlan
+from brpnas.errors import one_line
 
 __all__ = ["APK", "apk_output", "benchmark_flags", "known_flags", "parse_benchmark"]
 

@@ -15,8 +15,8 @@ from adb_shell.auth.sign_pythonrsa import PythonRSASigner
 from adb_shell.transport.base_transport import BaseTransport
 
 from brpnas.devices.adb.keys import find_key
-from brpnas.devices.adb.transport import PushRefused, Transport, one_line
-from brpnas.errors import UserError
+from brpnas.devices.adb.transport import PushRefused, Transport
+from brpnas.errors import UserError, one_line
 
 __all__ = ["TcpTransport", "UsbTransport"]
 

@@ -12,22 +12,21 @@ from time import sleep
 
 from brpnas.devices.adb.benchmark import APK, apk_output, benchmark_flags, parse_benchmark
 from brpnas.devices.adb.conditions import LOOK, Conditions, parse_conditions, too_hot
+from brpnas.devices.adb.folder import WorkFolder
 from brpnas.devices.adb.scripts import END_OLD_RUNS, FACTS, RUN, RUN_APK
-from brpnas.devices.adb.transport import Reply, Transport, one_line
+from brpnas.devices.adb.transport import Reply, Transport
 from brpnas.devices.litert import DeviceLostError, LiteRTDevice, ModelError
 from brpnas.devices.profile import AdbSettings, Profile
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import Round, TimingPlan
-from brpnas.errors import UserError
+from brpnas.errors import UserError, one_line
 
 __all__ = ["Phone", "read_facts"]
 
-# Models stay on the phone for the next round; above this the older half is removed.
-_FOLDER_KB = 512 * 1024
-_SPARE_BYTES = 8 * 2**20  # Android complains, and apps fail, on a disk that is full to the brim
 _CHECK_EVERY_S = 5.0
 _POLL_S = 5.0
 _SETTLE_S = 20.0
+_LEASE_S = 600.0  # on top of a round: a sweep that makes its next models does not ask for more
 
 
 class Phone(LiteRTDevice):
@@ -60,11 +59,14 @@ class Phone(LiteRTDevice):
         self._adb = profile.adb or AdbSettings()
         self._transport = transport
         self._flags = profile.delegates[plan.delegate]
+        self._folder = WorkFolder(transport, self._adb.folder, plan.timeout_s + _LEASE_S)
         self._binary = self._adb.binary
+        self._program: bytes | None = None  # of this machine
+        self._program_is_there = False
         if self._adb.push_binary is not None:
-            self._binary = self._put_binary(self._adb.push_binary.read_bytes())
+            self._program = self._adb.push_binary.read_bytes()
+            self._binary = self._folder.program_path(self._program)
         self._identity = self._read_identity()
-        self._present: set[str] = set()
         self._conditions: Conditions = {}
         self._checked = -math.inf
 
@@ -72,21 +74,41 @@ class Phone(LiteRTDevice):
         """Return phone, system build, benchmark program, cores, threads and delegate."""
         return self._identity
 
+    def room_bytes(self) -> float:
+        """Return how many bytes of models the phone keeps at a time."""
+        return self._folder.room_bytes()
+
+    def prepare(self, model: TFLiteModel) -> None:
+        """Put a model on the phone, and the benchmark program if it is this machine's.
+
+        Raises:
+            ModelError: the phone has no room for this model.
+            DeviceLostError: no answer.
+            UserError: its disk is full, its folder cannot be written, or somebody else uses it.
+        """
+        self._folder.claim()
+        if self._program is not None and not self._program_is_there:
+            self._folder.put_program(self._program)
+            self._program_is_there = True
+        self._folder.put_model(model)
+
     def time(self, model: TFLiteModel) -> Round:
         """Run one round of a model; it is put on the phone unless it is there.
 
         Raises:
             ModelError: the phone cannot run it, or not as it was asked to.
             DeviceLostError: no answer.
-            UserError: no room for it, or the benchmark program has gone.
+            UserError: as ``prepare``, or the benchmark program has gone.
         """
-        sections = self._run(model, part="")
-        if "absent" in sections:
-            sections = self._run(model, self._put(model, sections))
+        self.prepare(model)
+        sections = self._run(model)
+        if "absent" in sections:  # somebody has emptied the folder
+            self._folder.forget()
+            self.prepare(model)
+            sections = self._run(model)
         if "run" not in sections:
             name = one_line(model.name)
-            raise DeviceLostError(f"phone {self._transport.label}: '{name}' arrived changed")
-        self._present.add(model.sha256)
+            raise DeviceLostError(f"phone {self._transport.label}: '{name}' does not stay there")
         figures = self._figures(model, sections)
         before, after = (parse_conditions(sections[name]) for name in ("before", "after"))
         gate = self._profile.thermal
@@ -125,6 +147,8 @@ class Phone(LiteRTDevice):
         """Wait while the phone is hotter than its profile allows; end what runs of earlier runs."""
         if time.monotonic() - self._checked < _CHECK_EVERY_S:
             return self._conditions
+        # Before the first look: what runs there may be somebody else's.
+        self._folder.claim()
         gate = self._profile.thermal
         said = False
         given_up = time.monotonic() + (gate.wait_s if gate else 0)
@@ -152,6 +176,7 @@ class Phone(LiteRTDevice):
                 )
                 said = True
             pause(_POLL_S)
+            self._folder.claim()
 
     def reconnect(self) -> None:
         """Connect anew after a fault.
@@ -161,7 +186,8 @@ class Phone(LiteRTDevice):
             UserError: another phone answers, or this one with another system or program.
         """
         self._transport.reconnect()
-        self._present.clear()  # a phone that lost power may have lost what was written last
+        self._folder.forget()  # a phone that lost power may have lost what was written last
+        self._program_is_there = False
         self._checked = -math.inf
         now = self._read_identity()
         changed = [name for name, value in self._identity.items() if now.get(name) != value]
@@ -177,8 +203,13 @@ class Phone(LiteRTDevice):
                 f"({', '.join(changed)}): its figures would not compare; start a new table"
             )
 
+    def release(self) -> None:
+        """Let others use the phone; the link stays."""
+        self._folder.release()
+
     def close(self) -> None:
-        """Release the link."""
+        """Release the phone and the link."""
+        self.release()
         self._transport.close()
 
     def _read_identity(self) -> dict[str, str]:
@@ -192,6 +223,8 @@ class Phone(LiteRTDevice):
                 f"'{self._profile.name}' is for: {', '.join(models)}; take --device adb, or write "
                 "a profile for it (docs/devices.md)"
             )
+        if self._program is not None:  # it is put there when it is needed
+            facts["program_sha256"] = hashlib.sha256(self._program).hexdigest()
         if not facts["program_sha256"]:
             raise UserError(missing_program(self._transport.label, self._adb, self._binary))
         return {
@@ -204,35 +237,22 @@ class Phone(LiteRTDevice):
             "delegate_flags": " ".join(self._flags),
         }
 
-    def _put_binary(self, content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        remote = f"{self._adb.folder}/benchmark_model-{digest[:16]}"
-        reply = self._transport.script(
-            'mkdir -p "$1"; sha256sum "$2" 2>/dev/null', [self._adb.folder, remote]
-        )
-        if digest not in reply.text:
-            self._transport.push_verified(content, remote, 0o755)
-        return remote
-
-    def _run(self, model: TFLiteModel, part: str) -> dict[str, str]:
+    def _run(self, model: TFLiteModel) -> dict[str, str]:
         """Run a model if the phone has it; return the parts of the answer by name."""
-        graph = f"{self._adb.folder}/{model.sha256}.tflite"
+        graph = self._folder.model_path(model)
         flags = benchmark_flags(graph, self.plan, self._flags)
         seconds = math.ceil(self.plan.timeout_s)
         if self._adb.runner == "apk":
-            command = ["sh", "-c", RUN_APK, "brpnas", APK, str(seconds), " ".join(flags)]
+            started = f"brpnas {secrets.token_hex(8)}"
+            command = ["sh", "-c", RUN_APK, "brpnas", APK, str(seconds), " ".join(flags), started]
         else:
             pinned = ["taskset", self._profile.cpu_mask] if self._profile.cpu_mask else []
             # Right before the program: on some phones `timeout` ends only its own child.
             command = ["timeout", "-k", "2", str(seconds), *pinned, self._binary, *flags]
         # What a benchmark prints cannot be mistaken for a heading.
         mark = f"==={secrets.token_hex(8)}"
-        known = "size" if model.sha256 in self._present else "hash"
-        here = [self._adb.folder, model.sha256, str(len(model.content)), known, part]
-        limits = [str(_FOLDER_KB), str(self._profile.first_core)]
-        reply = self._transport.script(
-            LOOK + RUN, [mark, *here, *limits, *command], seconds + _SETTLE_S
-        )
+        look = [mark, graph, str(len(model.content)), str(self._profile.first_core)]
+        reply = self._transport.script(LOOK + RUN, [*look, *command], seconds + _SETTLE_S)
         sections = {}
         for section in reply.text.split(f"{mark} ")[1:]:
             name, _, content = section.partition("\n")
@@ -242,27 +262,6 @@ class Phone(LiteRTDevice):
                 f"phone {self._transport.label}: unexpected answer: {one_line(reply.text)}"
             )
         return sections
-
-    def _put(self, model: TFLiteModel, sections: Mapping[str, str]) -> str:
-        """Push a model that the phone has not; return the name that it has until it is checked."""
-        label, folder = self._transport.label, self._adb.folder
-        if "readonly" in sections:
-            raise UserError(
-                f"phone {label}: folder {folder} cannot be written "
-                f"({one_line(sections['absent']) or 'no permission'}); write another one as "
-                "adb.folder in the profile, such as /data/local/tmp/brpnas"
-            )
-        columns = sections.get("df", "").split()
-        free = columns[-3] if len(columns) >= 6 else ""
-        if free.isdigit() and int(free) * 1024 < len(model.content) + _SPARE_BYTES:
-            raise UserError(
-                f"phone {label}: its disk is full: {int(free) / 1024:.0f} MB free in {folder}, "
-                f"{(len(model.content) + _SPARE_BYTES) / 2**20:.0f} MB needed; remove something, "
-                "then repeat the command with --resume"
-            )
-        part = f"{folder}/{model.sha256}.{secrets.token_hex(4)}.part"
-        self._transport.push(model.content, part)
-        return part
 
     def _figures(self, model: TFLiteModel, sections: Mapping[str, str]) -> dict[str, float]:
         reply = _program_reply(sections, self.plan.timeout_s)

@@ -6,7 +6,17 @@ The texts are fixed; all that varies comes as arguments. Together with them they
 
 from __future__ import annotations
 
-__all__ = ["END_OLD_RUNS", "FACTS", "RUN", "RUN_APK"]
+__all__ = [
+    "CLAIM",
+    "DROP",
+    "END_OLD_RUNS",
+    "FACTS",
+    "FIND",
+    "RELEASE",
+    "ROOM",
+    "RUN",
+    "RUN_APK",
+]
 
 # Arguments: "binary" or "apk", the binary's path, the app's package. Writes NAME=VALUE lines.
 # A Linux machine that runs adbd has no getprop.
@@ -48,41 +58,59 @@ for f in $(grep -lsE -e "--graph=$1/[0-9a-f]{64}[.]tflite" /proc/[0-9]*/cmdline)
 done
 """
 
-# Arguments: heading mark, folder, hash and size of the model, "hash" to check its content or
-# "size", name it was just pushed under or nothing, size in KB above which old models are removed,
-# a core that is measured on, then the command. Writes sections under headings.
-# A model gets its name only when it has arrived whole. Only files that are named by a hash are
-# removed: the folder may hold files of the user's.
+# Arguments: the work folder, who asks, a token of this process, seconds. Makes the folder and notes
+# there who uses it until when, by the phone's clock, unless somebody else does. The last line is
+# `claimed`, `readonly`, or `taken WHO SECONDS`.
+CLAIM = """
+mkdir -p "$1" 2>&1
+[ -w "$1" ] || { echo readonly; exit 0; }
+f=$1/owner n=$(date +%s) w= e=
+[ -f "$f" ] && read -r w e t <"$f"
+case $e in '' | *[!0-9]*) e=0;; esac
+if [ "$w" != "$2" ] && [ "$e" -gt "$n" ]; then echo "taken $w $((e - n))"; exit 0; fi
+echo "$2 $((n + $4)) $3" >"$f"
+echo claimed
+"""
+
+# Arguments: the work folder, the token.
+RELEASE = """
+[ -f "$1/owner" ] && read -r w e t <"$1/owner"
+[ "$t" = "$2" ] && rm -f "$1/owner"
+"""
+
+# Arguments: a file, its hash, its size. The exit status tells whether it is there and whole.
+FIND = """
+[ "$(stat -c %s "$1" 2>/dev/null)" = "$3" ] || exit 1
+x=$(sha256sum "$1")
+[ "${x%% *}" = "$2" ]
+"""
+
+# Only files that are named by a hash are removed: the folder may hold files of the user's.
+_MODELS = """
+models() { ls -tr | grep -E '^[0-9a-f]{64}[.]tflite$'; }
+"""
+
+# Argument: the work folder. Removes what lost links left half pushed; writes df's line, then size
+# and name of each model, the longest unused first.
+ROOM = f"""{_MODELS}
+cd "$1" || exit 1
+x='[0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
+find . -maxdepth 1 -name "$x$x$x$x*.part" -mmin +60 -exec rm -f {{}} + 2>/dev/null
+df -k . | tail -n 1
+models | xargs stat -c '%s %n' 2>/dev/null
+"""
+
+# Arguments: the work folder, how many of the longest unused models to remove.
+DROP = f"""{_MODELS}
+cd "$1" && models | head -n "$2" | xargs rm -f
+"""
+
+# Arguments: heading mark, path and size of the model, a core that is measured on, then the command.
+# Writes sections under headings.
 RUN = """
-t=$1 d=$2 h=$3 s=$4 v=$5 p=$6 k=$7 c=$8
-shift 8
-f=$d/$h.tflite
-is() {
-  [ "$(stat -c %s "$1" 2>/dev/null)" = "$s" ] || return 1
-  [ "$2" = size ] && return 0
-  x=$(sha256sum "$1")
-  [ "${x%% *}" = "$h" ]
-}
-if [ -n "$p" ]; then
-  if is "$p" hash; then mv -f "$p" "$f"; else rm -f "$p"; fi
-  v=size
-fi
-if ! is "$f" "$v"; then
-  echo "$t absent"
-  mkdir -p "$d" 2>&1
-  if ! [ -w "$d" ]; then echo "$t readonly"; exit 0; fi
-  x='[0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
-  find "$d" -maxdepth 1 -name "$x$x$x$x*.part" -mmin +60 -exec rm -f {} + 2>/dev/null
-  u=$(du -sk "$d")
-  if [ "${u%%[!0-9]*}" -gt "$k" ]; then
-    m='^[0-9a-f]{64}\\.tflite$'
-    n=$(ls "$d" | grep -cE "$m")
-    ls -tr "$d" | grep -E "$m" | head -n $(((n + 1) / 2)) | (cd "$d" && xargs rm -f)
-  fi
-  echo "$t df"
-  df -k "$d" | tail -n 1
-  exit 0
-fi
+t=$1 f=$2 s=$3 c=$4
+shift 4
+[ "$(stat -c %s "$f" 2>/dev/null)" = "$s" ] || { echo "$t absent"; exit 0; }
 echo "$t before"
 look "$c"
 b=$(date +%s)
@@ -97,16 +125,24 @@ echo "$t after"
 look "$c"
 """
 
-# Arguments: the app's package, seconds to wait, its flags. Writes lines of the log.
+# Arguments: the app's package, seconds to wait, its flags, a mark that is in no log yet. Writes
+# lines of the log. Clearing it may fail, or not reach all of it; so only what follows the mark
+# counts. A long run may push the mark out of the log; that is no harm where it was cleared.
 RUN_APK = """
-logcat -c
+am force-stop "$1"
+logcat -c 2>/dev/null && k=1 || k=
+log -t tflite "$4"
 a=$(am start -S -n "$1/.BenchmarkModelActivity" --es args "$3" 2>&1)
 case $a in *Error*) echo "E/tflite: $(echo "$a" | tr '\\n' ' ')"; exit 1;; esac
 e=$(($(date +%s) + $2))
 while :; do
   sleep 0.5
   o=$(logcat -d -v tag -s tflite)
-  case $o in *'Inference timings in us'*) r=0; break;; esac
+  case $o in
+    *"$4"*) o=${o##*"$4"};;
+    *) [ "$k" ] || { o='E/tflite: the log can be neither cleared nor marked'; r=1; break; };;
+  esac
+  case $o in *'nference timings in us'*) r=0; break;; esac
   case $o in *'Benchmarking failed'* | *'Failed to run'*) r=1; break;; esac
   if [ "$(date +%s)" -ge "$e" ]; then r=124; break; fi
 done

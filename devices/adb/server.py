@@ -11,8 +11,8 @@ from typing import Any
 
 import adbutils
 
-from brpnas.devices.adb.transport import PushRefused, Transport, one_line
-from brpnas.errors import UserError
+from brpnas.devices.adb.transport import PushRefused, Transport
+from brpnas.errors import UserError, one_line
 
 __all__ = ["ServerTransport"]
 

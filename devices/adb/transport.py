@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from brpnas.devices.litert import DeviceLostError
-from brpnas.errors import UserError
+from brpnas.errors import UserError, one_line
 
-__all__ = ["PushRefused", "Reply", "Transport", "one_line"]
+__all__ = ["PushRefused", "Reply", "Transport", "checking_s"]
 
 T = TypeVar("T")
 
@@ -22,6 +22,7 @@ T = TypeVar("T")
 _KILL_AFTER_S = 2
 _GRACE_S = 8.0
 _PUSH_BYTES_PER_S = 200_000  # a poor Wi-Fi link
+_READ_BYTES_PER_S = 50e6  # a slow phone
 
 
 class PushRefused(UserError):  # noqa: N818 - as the other errors of devices
@@ -43,10 +44,9 @@ class Reply:
     timed_out: bool = False
 
 
-def one_line(text: object, limit: int = 200) -> str:
-    """Return a text from outside as one line of bounded length."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+def checking_s(size: int) -> float:
+    """Return how many seconds a phone may take to hash a file of so many bytes."""
+    return 20 + size / _READ_BYTES_PER_S
 
 
 class Transport(ABC):
@@ -143,13 +143,17 @@ class Transport(ABC):
         """Write a file on the phone so that its name stands for the whole content or nothing.
 
         Raises:
-            PushRefused: the phone does not take it, or it arrived in another form.
-            DeviceLostError: no answer.
+            PushRefused: the phone does not take it.
+            DeviceLostError: no answer, or it arrived in another form.
         """
         part = f"{remote}.{secrets.token_hex(4)}.part"
         self.push(content, part, mode)
         digest = hashlib.sha256(content).hexdigest()
-        reply = self.script(_ACCEPT, [part, remote, str(len(content)), digest])
+        size = len(content)
+        reply = self.script(_ACCEPT, [part, remote, str(size), digest], checking_s(size))
+        if reply.code == _CHANGED:
+            self._fail("a file arrived changed")
+            raise DeviceLostError(f"phone {self.label}: {remote}: the file arrived changed")
         if reply.code != 0:
             raise PushRefused(f"phone {self.label}: {remote}: {one_line(reply.text)}")
 
@@ -181,8 +185,11 @@ class Transport(ABC):
             raise
         except Exception as error:  # noqa: BLE001 - libraries of links raise whatever they like
             self._fail(meaning)
-            reason = one_line(error) or type(error).__name__
+            reason = one_line(error)
             raise DeviceLostError(f"phone {self.label}: {meaning}: {reason}") from None
+        except BaseException:  # Ctrl-C: the rest of the answer is still to come
+            self._fail("interrupted")
+            raise
 
     def _fail(self, meaning: str) -> None:
         self._broken = meaning
@@ -190,14 +197,17 @@ class Transport(ABC):
 
 
 # Arguments: the file as pushed, its final name, size and hash. A name is given only to what
-# arrived whole: a cut link leaves the other file behind, which is never used.
+# arrived whole: a cut link leaves the other file behind, which is never used. Its time becomes
+# that of the phone's clock, which orders what lies there.
+_CHANGED = 3  # exit status
 _ACCEPT = """
-fail() { rm -f "$p"; echo "$1"; exit 1; }
+fail() { rm -f "$p"; echo "$1"; exit "${2:-1}"; }
 p=$1
 [ -f "$p" ] || { echo 'the file did not arrive'; exit 1; }
 n=$(stat -c %s "$p")
 [ "$n" = "$3" ] || fail "$n of $3 bytes arrived: is the disk full?"
 h=$(sha256sum "$p")
-[ "${h%% *}" = "$4" ] || fail 'the file arrived changed'
+[ "${h%% *}" = "$4" ] || fail 'the file arrived changed' 3
+touch "$p"
 mv -f "$p" "$2"
 """

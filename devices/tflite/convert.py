@@ -18,7 +18,7 @@ from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.tflite.quiet import quiet
 from brpnas.devices.tflite.tracing import evaluating
 from brpnas.devices.tflite.writer import write
-from brpnas.errors import UserError, extra_hint, unknown_name
+from brpnas.errors import UserError, extra_hint, one_line, unknown_name
 
 __all__ = ["CONVERTERS", "convert", "convert_exported"]
 
@@ -84,7 +84,7 @@ def convert_exported(content: bytes, name: str) -> TFLiteModel:
             with quiet():
                 program = torch.export.load(io.BytesIO(content))
     except Exception as error:
-        raise UserError(f"{name}: no exported torch program: {_line(error)}") from error
+        raise UserError(f"{name}: no exported torch program: {one_line(error)}") from error
     finally:
         if forced is None:
             del os.environ[_FORCE]
@@ -106,9 +106,9 @@ def _refuse_symbols(content: bytes, name: str) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             texts = [archive.read(one) for one in archive.namelist() if one.endswith(".json")]
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise UserError(f"{name}: no exported torch program: {_line(error)}") from error
+        raise UserError(f"{name}: no exported torch program: {one_line(error)}") from error
     except Exception as error:  # zlib's error, which has no public base
-        raise UserError(f"{name}: damaged: {_line(error)}") from error
+        raise UserError(f"{name}: damaged: {one_line(error)}") from error
     if any(b'"as_expr"' in text or b'"expr_str"' in text for text in texts):
         raise UserError(f"{name}: has dynamic shapes; export it without dynamic_shapes")
 
@@ -128,7 +128,7 @@ def _by_litert_torch(
             content = bytes(converter.convert(module, inputs).model_content())
     except Exception as error:
         raise UserError(
-            f"model '{name}': litert-torch cannot convert it: {_line(error)}{unknown}"
+            f"model '{name}': litert-torch cannot convert it: {one_line(error)}{unknown}"
         ) from error
     return TFLiteModel(name, content, f"litert-torch {importlib.metadata.version('litert-torch')}")
 
@@ -140,11 +140,5 @@ def _run_once(module: nn.Module, example_input: Tensor, name: str) -> None:
     except Exception as error:
         raise UserError(
             f"model '{name}' fails on its example input of shape {tuple(example_input.shape)}: "
-            f"{type(error).__name__}: {_line(error)}"
+            f"{type(error).__name__}: {one_line(error)}"
         ) from error
-
-
-def _line(error: BaseException) -> str:
-    """Return the head of an error's message as one line; some go on for pages."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]} ..."

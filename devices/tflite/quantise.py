@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brpnas.devices.tflite.inspect import facts
 from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.tflite.quiet import quiet
-from brpnas.errors import UserError, extra_hint
+from brpnas.errors import UserError, extra_hint, one_line
 
 __all__ = ["quantise"]
 
@@ -77,8 +77,7 @@ def quantise(
             ranges = work.calibrate({key: [{name: one} for one in calibration]}, num_threads=1)
             done = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:
-        what = " ".join(str(error).split())[:300]
-        raise UserError(f"model '{model.name}' cannot become int8: {what}") from error
+        raise UserError(f"model '{model.name}' cannot become int8: {one_line(error)}") from error
     version = importlib.metadata.version("ai-edge-quantizer")
     maker = f"{model.maker}, ai-edge-quantizer {version}"
     return TFLiteModel(model.name, bytes(done.quantized_model), maker)

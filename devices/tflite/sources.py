@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import io
 import json
 import re
 import sys
@@ -22,7 +23,9 @@ from brpnas.devices.tflite.convert import CONVERTERS, convert, convert_exported
 from brpnas.devices.tflite.inspect import check
 from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.tflite.quantise import quantise
-from brpnas.errors import UserError, unknown_name
+from brpnas.devices.tflite.quiet import quiet
+from brpnas.devices.tflite.tracing import evaluating
+from brpnas.errors import UserError, one_line, unknown_name
 from brpnas.spaces import NetworkShape, Space
 
 __all__ = [
@@ -35,6 +38,9 @@ __all__ = [
 ]
 
 PRECISIONS = ("fp32", "int8")
+
+Inputs = tuple[Tensor, ...]
+"""Example inputs of a module, one or several."""
 
 
 class ModelSource(Protocol):
@@ -127,8 +133,8 @@ class _File:
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self.path.name
+        """The file's path: two folders may hold files of one name."""
+        return str(self.path)
 
     @functools.cached_property
     def _content(self) -> bytes:
@@ -178,7 +184,10 @@ class ExportedModel(_File):
 
 @dataclass(frozen=True)
 class FunctionModel:
-    """What a Python function of the user's returns: a torch module and an example input.
+    """What a Python function of the user's returns: a torch module and its example inputs.
+
+    Modules of one input are converted as any other; those of several are exported by torch, and
+    litert-torch converts the program.
 
     Attributes:
         target: ``package.module:function``; found from the current folder too.
@@ -210,7 +219,7 @@ class FunctionModel:
 
         The file of the function counts too: what a module's ``forward`` does is in no text of it.
         """
-        module, example = self._call()
+        module, inputs = self._call()
         weights = hashlib.sha256(repr(module).encode())
         file = sys.modules[self.target.partition(":")[0]].__file__
         if file is not None:
@@ -221,25 +230,35 @@ class FunctionModel:
                 weights.update(f"{value.dtype} {list(value.shape)}".encode())
                 flat = value.detach().cpu().contiguous().flatten()
                 weights.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
-        shape = list(example.shape)
-        return _digest(self.target, weights.hexdigest(), shape, self.precision, self.converter)
+        ends = [[str(one.dtype), *one.shape] for one in inputs]
+        return _digest(self.target, weights.hexdigest(), ends, self.precision, self.converter)
 
     def __call__(self) -> TFLiteModel:
         """Call the function and convert what it returns."""
-        module, example = self._call()
+        module, inputs = self._call()
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                model = convert(module, example, self.name, self.converter)
+                model = self._converted(module, inputs)
         except SystemExit as error:
-            raise UserError(f"model '{self.name}': the module failed: {_line(error)}") from error
+            raise UserError(f"model '{self.name}': the module failed: {_what(error)}") from error
         return _at(self.precision, model)
 
-    def _call(self) -> tuple[nn.Module, Tensor]:
+    def _converted(self, module: nn.Module, inputs: Inputs) -> TFLiteModel:
+        if len(inputs) == 1:
+            return convert(module, inputs[0], self.name, self.converter)
+        if self.converter == "brpnas":
+            raise UserError(
+                f"model '{self.name}' has {len(inputs)} inputs, and converter 'brpnas' writes "
+                "models of one: use auto or litert-torch"
+            )
+        return convert_exported(_exported(module, inputs, self.name), self.name)
+
+    def _call(self) -> tuple[nn.Module, Inputs]:
         return _called(self.target)
 
 
 @functools.lru_cache(maxsize=1)  # the key and the model need the same call
-def _called(target: str) -> tuple[nn.Module, Tensor]:
+def _called(target: str) -> tuple[nn.Module, Inputs]:
     place, _, attribute = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -250,24 +269,35 @@ def _called(target: str) -> tuple[nn.Module, Tensor]:
         result = function()
     if not isinstance(result, tuple) or len(result) != 2:
         raise _wrong(target, f"a {type(result).__name__}")
-    module, example = result
-    if isinstance(example, tuple | list):
-        if len(example) != 1:
-            raise UserError(
-                f"model '{target}': the function returned {len(example)} example inputs; only a "
-                "model with one input tensor is accepted"
-            )
-        (example,) = example
-    if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
-        raise _wrong(target, f"({type(module).__name__}, {type(example).__name__})")
-    return module, example
+    module, examples = result
+    inputs = tuple(examples) if isinstance(examples, tuple | list) else (examples,)
+    tensors = inputs and all(isinstance(one, Tensor) for one in inputs)
+    if not isinstance(module, nn.Module) or not tensors:
+        kinds = " and ".join(type(one).__name__ for one in inputs) or "no input"
+        raise _wrong(target, f"({type(module).__name__}, {kinds})")
+    return module, inputs
 
 
 def _wrong(target: str, returned: str) -> UserError:
     return UserError(
-        f"model '{target}': the function returned {returned}, not a pair (torch module, one "
-        "example input tensor)"
+        f"model '{target}': the function returned {returned}, not a pair (torch module, example "
+        "input tensor or a tuple of several)"
     )
+
+
+def _exported(module: nn.Module, inputs: Inputs, name: str) -> bytes:
+    """Return a module as an exported program, the content of a ``.pt2`` file."""
+    file = io.BytesIO()
+    try:
+        with evaluating(module), quiet():
+            torch.export.save(torch.export.export(module, inputs), file)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(one.shape)) for one in inputs)
+        raise UserError(
+            f"model '{name}': torch cannot export it with example inputs of shapes {shapes}: "
+            f"{_what(error)}"
+        ) from error
+    return file.getvalue()
 
 
 @contextlib.contextmanager
@@ -277,11 +307,7 @@ def _users_code(failed: str) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except (Exception, SystemExit) as error:
-        raise UserError(f"{failed}: {_line(error)}") from error
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"{failed}: {_what(error)}") from error
 
 
 def _as_if_trained(module: nn.Module) -> None:
@@ -309,3 +335,7 @@ def _digest(*parts: Any) -> str:  # noqa: ANN401 - what JSON can hold
 def _require(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise unknown_name(what, value, choices)
+
+
+def _what(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}")

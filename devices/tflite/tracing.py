@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from brpnas.devices.tflite.functions import FUNCTIONS, HARMLESS
 from brpnas.devices.tflite.graph import Graph, Node, UnsupportedError
-from brpnas.errors import UserError
+from brpnas.errors import UserError, one_line
 
 __all__ = ["trace"]
 
@@ -116,8 +116,7 @@ def trace(module: nn.Module, example_input: Tensor, name: str) -> tuple[Graph, N
             output = module(stand_in)
         except Exception as error:
             where = _layer(module, error.__traceback__)
-            what = " ".join(f"{error}".split()) or type(error).__name__
-            raise UnsupportedError(f"model '{name}': {where}: {what}") from error
+            raise UnsupportedError(f"model '{name}': {where}: {one_line(error)}") from error
     if isinstance(output, _Traced):
         return graph, graph.to_torch(output.node)
     if isinstance(output, Tensor):

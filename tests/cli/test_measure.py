@@ -10,20 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from emulated_phone import EmulatedPhone
 from torch import nn
 
+from brpnas.cli._names import SPACE_NAMES
 from brpnas.datasets import open_table
 from brpnas.devices import LocalDevice, Round, TFLiteModel, sweep
 from brpnas.devices.store import Store
 from brpnas.devices.tflite import convert
+from brpnas.resolver import SPACES
 
 PROGRAM = (sys.executable, "-c", "from brpnas.cli import main; main()")
 SMALL = ("--cells-per-stage", 1, "--channels", 4, "--input-size", 8)
 FEW = ("--rounds", 2, "--runs", 2, "--warmup", 1, "--executor", "inline")
 SPACE = ("--space", "nasbench201", *SMALL, *FEW)
+ALL = ("--space", "nasbench201", "--all")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +82,7 @@ def test_all_kinds_of_models_and_one_that_cannot_be_measured(brpnas: Any, model:
     done = brpnas("measure", *named, *FEW, "--out", "t.csv", "--json")
     result = json.loads(done.stdout)
     assert (result["measured"], result["failed"]) == (2, 1)
-    assert done.stderr == "the column error of t.csv says why 1 failed\n"
+    assert done.stderr.endswith("the column error of t.csv says why 1 failed\n")
     table = open_table("t.csv")
     assert table.key == "model"
     assert table.archs == [model, "garbage.tflite", "nets_of_this_test:make"]
@@ -131,6 +135,47 @@ def test_other_conditions_are_not_mixed(brpnas: Any) -> None:
     more = brpnas.json(*asked, "--rounds", 3, "--resume")
     assert more["measured"] == 2
     assert (open_table("t.parquet").metric("n_samples") == 6).all()
+
+
+def test_other_networks_are_added_to_the_table(brpnas: Any) -> None:
+    asked = ("measure", *SPACE, "--out", "t.parquet", "--json", "--sample", 2)
+    brpnas(*asked)
+    before = open_table("t.parquet").frame
+    done = brpnas(*asked, "--seed", 1, "--resume")
+    result = json.loads(done.stdout)
+    assert (result["measured"], result["failed"], result["earlier"]) == (4, 0, 2)
+    assert done.stderr.endswith("t.parquet keeps rows of earlier commands: 2\n")
+    after = open_table("t.parquet")
+    pd.testing.assert_frame_equal(after.frame[:2], before)
+    assert after.frame["maker"].str.startswith("brpnas ").all()
+    first, second = after.card.rebuild.split(" && ")
+    assert "--seed 0" in first
+    assert second.endswith("--seed 1 --resume")
+
+
+def test_networks_of_another_size_or_space_are_not_mixed(brpnas: Any) -> None:
+    asked = ("measure", *SPACE, "--sample", 1, "--out", "t.parquet")
+    brpnas(*asked)
+    said = brpnas.error(*asked, "--channels", 8, "--resume")
+    assert "do not compare: channels was '4', now '8'; choose another --out" in said
+    Path("cells.txt").write_text("1:")
+    others = ("--space", "nasbench101", "--archs", "cells.txt", *SMALL, *FEW)
+    said = brpnas.error("measure", *others, "--out", "t.parquet", "--resume")
+    assert "space was 'nasbench201', now 'nasbench101'" in said
+
+
+def test_networks_have_the_size_that_their_space_was_published_with(brpnas: Any) -> None:
+    Path("cells.txt").write_text("1:")
+    asked = ("--space", "nasbench101", "--archs", "cells.txt", "--cells-per-stage", 1)
+    brpnas("measure", *asked, "--input-size", 8, *FEW, "--out", "t.parquet")
+    assert "; channels: 128; cells_per_stage: 1; input_size: 8; " in (
+        open_table("t.parquet").card.conditions
+    )
+
+
+def test_help_lists_every_space(brpnas: Any) -> None:
+    assert tuple(sorted(SPACES)) == SPACE_NAMES
+    assert " or ".join(SPACE_NAMES) in " ".join(brpnas("measure", "--help").stdout.split())
 
 
 def test_on_a_phone(brpnas: Any, phone: EmulatedPhone, model: str) -> None:
@@ -275,14 +320,26 @@ def test_a_search_that_measures(brpnas: Any) -> None:
         (("--space", "nasbench202", "--all"), "unknown space 'nasbench202'"),
         (("--model", "none.tflite"), "cannot read none.tflite"),
         (("--model", "a.onnx"), "unknown kind"),
-        (("--space", "nasbench201", "--all", "--device", "pixel44"), "pixel44"),
-        (("--space", "nasbench201", "--all", "--delegate", "gpu"), "gpu"),
-        (("--space", "nasbench201", "--all", "--precision", "int4"), "unknown precision 'int4'"),
-        (("--space", "nasbench201", "--all", "--converter", "x"), "unknown converter 'x'"),
-        (("--space", "nasbench201", "--all", "--executor", "x"), "unknown executor 'x'"),
+        ((*ALL, "--device", "pixel44"), "pixel44"),
+        ((*ALL, "--delegate", "gpu"), "gpu"),
+        ((*ALL, "--precision", "int4"), "unknown precision 'int4'"),
+        ((*ALL, "--converter", "x"), "unknown converter 'x'"),
+        ((*ALL, "--executor", "x"), "unknown executor 'x'"),
         (("--model", "a.tflite", "--channels", "8"), "--channels goes with --space"),
         (("--model", "a.tflite", "--cells-per-stage", "5"), "--cells-per-stage goes with --space"),
         (("--model", "a.tflite", "--input-size", "32"), "--input-size goes with --space"),
+        (
+            ("--model", "a.tflite", "--model", "a.pt2", "--converter", "auto"),
+            "--converter goes with --space and --model package.module:function",
+        ),
+        ((*ALL, "--seed", "3"), "--seed goes with --sample and --suggest"),
+        (
+            (*ALL, "--executor", "inline", "--jobs", "2"),
+            "--jobs goes with --executor processes and",
+        ),
+        ((*ALL, "--ray-address", "auto"), "--ray-address goes with --executor ray"),
+        ((*ALL, "--exclude", "*"), "--exclude goes with --suggest"),
+        ((*ALL, "--suggest", "5"), "goes with measuring; --suggest only prints"),
     ],
 )
 def test_bad_options(brpnas: Any, arguments: tuple[str, ...], message: str) -> None:

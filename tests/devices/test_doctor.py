@@ -12,6 +12,7 @@ from emulated_phone import EmulatedPhone
 from brpnas.devices import doctor
 from brpnas.devices.doctor import Check, examine
 from brpnas.devices.profile import read_profile
+from brpnas.devices.sweep import exclusive
 from brpnas.errors import UserError
 
 
@@ -105,10 +106,34 @@ def test_a_program_that_may_not_be_run(emulated: EmulatedPhone) -> None:
     assert (found.state, found.fix) == ("problem", f"adb shell chmod 755 {program}")
 
 
-def test_a_program_of_this_machine_need_not_be_there(emulated: EmulatedPhone) -> None:
-    (emulated.root / "bin/benchmark_model").rename(emulated.root / "mine")
-    checks = examine(emulated.profile(push_binary=emulated.root / "mine"))
+def test_a_program_of_this_machine_is_put_there_and_examined(
+    emulated: EmulatedPhone, tmp_path: Path
+) -> None:
+    mine = (emulated.root / "bin/benchmark_model").rename(tmp_path / "mine")
+    profile = emulated.profile(push_binary=mine)
+    checks = examine(profile)
     assert named(checks, "program").state == "ok"
+    (pushed,) = emulated.models
+    assert f"/{pushed}, " in named(checks, "program").found
+    assert states(checks)["delegate gpu"] == "ok"
+    emulated.delegates = set()
+    assert states(examine(profile))["delegate gpu"] == "warning"
+    assert emulated.daemon.log.count("sync:") == 1
+    mine.write_text("#!/bin/sh\necho bad ELF")
+    assert "arm64-v8a" in named(examine(profile), "program").fix
+    assert not (emulated.folder / "owner").exists()
+
+
+def test_nothing_is_put_on_a_phone_that_is_in_use(emulated: EmulatedPhone) -> None:
+    profile = emulated.profile(push_binary=emulated.root / "bin/benchmark_model")
+    emulated.claim(100)
+    found = named(examine(profile), "program")
+    assert (found.state, "user 7 of machine 'other'" in found.fix) == ("problem", True)
+    emulated.claim(0)
+    with exclusive({"name": "emulated", "serial": "EMU0001"}):
+        found = named(examine(profile), "program")
+    assert (found.state, "in use by process" in found.fix) == ("problem", True)
+    assert "sync:" not in emulated.daemon.log
 
 
 def test_a_missing_tool(emulated: EmulatedPhone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +159,18 @@ def test_the_app_needs_a_screen_that_is_on(emulated: EmulatedPhone) -> None:
     assert states(examine(profile))["program"] == "ok"
 
 
+def test_the_app_is_tried_with_each_delegate(emulated: EmulatedPhone) -> None:
+    emulated.write("base.apk", "app")
+    profile = replace(emulated.profile(runner="apk"), cpu_mask=None)
+    checks = examine(profile)
+    assert set(states(checks).values()) == {"ok"}, checks
+    assert "ran in" in named(checks, "delegate gpu").found
+    assert not (emulated.folder / "owner").exists()
+    emulated.delegates = set()
+    found = named(examine(profile), "delegate gpu")
+    assert (found.state, "--use_gpu=true" in found.found) == ("warning", True)
+
+
 def test_a_phone_that_is_not_reached(emulated: EmulatedPhone) -> None:
     emulated.daemon.reboot(1000)
     (found,) = examine(emulated.profile())
@@ -151,7 +188,7 @@ def test_a_phone_that_is_lost_meanwhile(emulated: EmulatedPhone) -> None:
 
 def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
-    monkeypatch.setattr(doctor, "_text", lambda _: "powersave")
+    monkeypatch.setattr(doctor, "read_sysfs", lambda _: "powersave")
     assert states(examine(read_profile("local"))) == {
         "runtime": "ok",
         "cores": "ok",

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from brpnas.devices import runtime
-from brpnas.devices.runtime import Runtime
 from brpnas.errors import UserError
 
 
@@ -64,15 +63,6 @@ def test_a_runtime_that_does_not_load_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(runtime.importlib, "import_module", fail)
     with pytest.raises(UserError, match=r"tflite-runtime 9\.9 is installed but cannot be loaded"):
         runtime.find_runtime()
-
-
-def test_a_trial_that_does_not_get_to_the_model_says_why() -> None:
-    broken = Runtime("x", "1", "", type("Interpreter", (), {"__module__": "no_such_module"}))
-    reason = broken.try_once(b"", 1, 5.0)
-    assert reason == (
-        "ends the program that runs it (exit status 1: ModuleNotFoundError: No module named "
-        "'no_such_module')"
-    )
 
 
 def test_the_runtime_writes_nothing_on_the_users_terminal() -> None:

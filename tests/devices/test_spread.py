@@ -1,5 +1,5 @@
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from brpnas.devices.store import Store
 from brpnas.devices.sweep import describe_series
 from brpnas.devices.timing import TimingPlan
 from brpnas.errors import UserError
-from brpnas.executors import InProcess
+from brpnas.executors import InProcess, Outcome
 
 PLAN = TimingPlan(rounds=2, runs=1, warmup=0)
 
@@ -47,6 +47,22 @@ def test_workers_make_and_time_their_shares(spread: Any, named: Any) -> None:
     done = sweep.store.done(sweep.series)
     assert len(done) == 40
     assert set(map(frozenset, done.values())) == {frozenset({0, 1})}
+
+
+class _KilledBeforeTheFirst(InProcess):
+    """Comes to the first item last, and not to its end."""
+
+    def as_completed(self, function: Any, items: Any) -> Iterator[tuple[int, Outcome[Any]]]:
+        yield from ((place, Outcome(function(items[place]))) for place in range(1, len(items)))
+        raise KeyboardInterrupt
+
+
+def test_a_kill_costs_no_share_that_is_done(spread: Any, named: Any) -> None:
+    sweep, _ = spread()
+    killed = dataclasses.replace(sweep, executor=_KilledBeforeTheFirst())
+    with pytest.raises(KeyboardInterrupt):
+        killed.run([named(f"m{number}") for number in range(70)])
+    assert len(sweep.store.done(sweep.series)) == 70 - 32
 
 
 def test_what_is_there_is_not_measured_again(spread: Any, named: Any) -> None:

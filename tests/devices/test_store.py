@@ -142,6 +142,44 @@ def test_two_processes_write_to_one_store(tmp_path: Path) -> None:
         assert store.done(series) == {"a": set(range(100)), "b": set(range(100))}
 
 
+_OPENER = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    from brpnas.devices.store import Store
+    from brpnas.devices.timing import Round
+    from brpnas.errors import UserError
+
+    folder, me, other = map(Path, sys.argv[1:])
+    for number in range(50):
+        (folder / f"{me}{number}").touch()
+        while not (folder / f"{other}{number}").exists():
+            pass
+        try:
+            with Store(folder / f"{number}.sqlite") as store:
+                series = store.series({"device": {"name": "x"}})
+                store.add_round(series, str(me), 0, Round({"cpu_ms": (1.0,)}))
+        except UserError as error:
+            print(error, file=sys.stderr)
+""")
+
+
+def test_two_processes_make_one_store_at_the_same_time(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _OPENER, str(tmp_path)]
+    both = [
+        subprocess.Popen([*command, *names], stderr=subprocess.PIPE, text=True)
+        for names in ("ab", "ba")
+    ]
+    try:
+        assert [opener.communicate(timeout=120)[1] for opener in both] == ["", ""]
+    finally:
+        for opener in both:
+            opener.kill()
+    for number in range(50):
+        with Store(tmp_path / f"{number}.sqlite") as store:
+            (series,) = store.all_series()
+            assert store.done(series) == {"a": {0}, "b": {0}}
+
+
 def test_what_was_reported_as_written_survives_a_kill(tmp_path: Path) -> None:
     writer = _writer(tmp_path / "s.sqlite", "a", 10**6)
     assert writer.stdout is not None

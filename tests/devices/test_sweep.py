@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from brpnas.devices.litert import DeviceLostError, ModelError
 from brpnas.devices.store import ModelRecord, Store
 from brpnas.devices.sweep import Sweep, describe_series, exclusive
 from brpnas.devices.tflite import TFLiteModel
-from brpnas.devices.timing import TimingPlan
+from brpnas.devices.timing import Round, TimingPlan
 from brpnas.errors import UserError
 from brpnas.executors import InProcess
-from brpnas.testing import NamedSource
+from brpnas.testing import NamedSource, ScriptedDevice
 
 PLAN = TimingPlan(rounds=3, runs=2, warmup=0)
 
@@ -158,6 +159,111 @@ def test_a_model_that_brings_the_device_down_does_not_stop_the_others(
     assert (result.measured, result.failed) == (1, 1)
     assert device.timed.count("a") == 3  # and no second chance
     assert "lost 3 times while it ran this model" in str(_record(sweep, "a").error)
+
+
+@dataclasses.dataclass
+class Flapping(ScriptedDevice):
+    """Is lost so often before a model runs.
+
+    Attributes:
+        before: how often still.
+        lost_in: ``fit`` or ``push``.
+    """
+
+    before: int = 0
+    lost_in: str = "fit"
+
+    def wait_until_fit(self, *_: object) -> dict[str, float | str | None]:
+        self._lose("fit")
+        return {}
+
+    def prepare(self, _: TFLiteModel) -> None:
+        self._lose("push")
+
+    def _lose(self, where: str) -> None:
+        if where == self.lost_in and self.before:
+            self.before -= 1
+            raise DeviceLostError("cable")
+
+
+@pytest.mark.parametrize("lost_in", ["fit", "push"])
+def test_a_model_is_not_blamed_for_losses_before_it_runs(
+    make: Any, named: Any, lost_in: str
+) -> None:
+    device = Flapping(PLAN, before=11, lost_in=lost_in)
+    assert make(device).run([named("a"), named("b")]).failed == 0
+
+
+@pytest.mark.parametrize("lost_in", ["fit", "push"])
+def test_a_link_that_holds_for_no_round_ends_the_sweep(make: Any, named: Any, lost_in: str) -> None:
+    device = Flapping(PLAN, before=1000, lost_in=lost_in)
+    sweep = make(device)
+    with pytest.raises(UserError, match=r"cable; that was the 12th time, and no round .*--resume"):
+        sweep.run([named("a")])
+    assert 1000 - device.before == 12
+    assert _record(sweep, "a").error is None
+
+
+def test_a_device_that_every_model_brings_down_ends_the_sweep(
+    make: Any, scripted: Any, named: Any
+) -> None:
+    names = [f"m{number}" for number in range(9)]
+    device = scripted(PLAN, {name: [DeviceLostError("reboot")] * 9 for name in names})
+    with pytest.raises(UserError, match="that was the 12th time"):
+        make(device).run([named(name) for name in names])
+    assert len(device.timed) == 12
+
+
+def test_losses_with_rounds_in_between_are_borne(make: Any, scripted: Any, named: Any) -> None:
+    names = [f"m{number}" for number in range(9)]
+    device = scripted(PLAN, {name: [DeviceLostError("cable")] * 2 for name in names})
+    assert make(device).run([named(name) for name in names]).failed == 0
+
+
+def test_a_block_is_measured_in_parts_that_the_device_can_keep(make: Any, named: Any) -> None:
+    class Small(ScriptedDevice):
+        def room_bytes(self) -> float:
+            return 7
+
+    device = Small(PLAN)
+    assert make(device).run([named(f"m{number}") for number in range(9)]).measured == 9
+    assert [len(set(device.timed[at : at + 9])) for at in (0, 9, 18)] == [3, 3, 3]
+    alone = Small(PLAN)
+    assert make(alone).run([named("larger than that"), named("another one")]).measured == 2
+    assert [len(set(alone.timed[at : at + 3])) for at in (0, 3)] == [1, 1]
+
+
+def test_models_of_a_block_are_not_kept_in_memory(make: Any) -> None:
+    made: list[weakref.ref[TFLiteModel]] = []
+    alive: list[int] = []
+
+    class Source(NamedSource):
+        def __call__(self) -> TFLiteModel:
+            model = super().__call__()
+            made.append(weakref.ref(model))
+            alive.append(sum(one() is not None for one in made))
+            return model
+
+    class Device(ScriptedDevice):
+        def time(self, model: TFLiteModel) -> Round:
+            made.append(weakref.ref(model))
+            alive.append(sum(one() is not None for one in made))
+            return super().time(model)
+
+    make(Device(PLAN)).run([Source(f"m{number}") for number in range(20)])
+    assert len(alive) == 80
+    assert max(alive) <= 2  # this one, and the last before it goes
+
+
+def test_a_model_that_failed_in_a_round_that_is_not_asked_for_any_more(
+    make: Any, scripted: Any, named: Any
+) -> None:
+    failing = [1.0, 1.0, ModelError("no"), ModelError("no again")]
+    assert make(scripted(PLAN, {"a": failing})).run([named("a"), named("b")]).failed == 1
+    fewer = make(scripted(dataclasses.replace(PLAN, rounds=2)))
+    result = fewer.run([named("a"), named("b")])
+    assert (result.measured, result.failed, fewer.device.timed) == (2, 0, [])
+    assert _record(fewer, "a").error is None
 
 
 @pytest.mark.parametrize("busy", [[], [60.0]])

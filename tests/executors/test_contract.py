@@ -36,6 +36,10 @@ class TestEveryExecutor:
         outcomes = list(executor.run(abs, range(-20, 0)))
         assert outcomes == [Outcome(value) for value in range(20, 0, -1)]
 
+    def test_values_with_their_places(self, executor: Executor) -> None:
+        outcomes = dict(executor.as_completed(abs, range(-20, 0)))
+        assert outcomes == {place: Outcome(20 - place) for place in range(20)}
+
     def test_failure_is_tried_again_then_recorded(self, executor: Executor, tmp_path: Path) -> None:
         outcomes = list(executor.run(partial(work.count, tmp_path), ["item"]))
         assert outcomes == [Outcome(error="ValueError: item fails")]
@@ -68,9 +72,11 @@ class TestWorkersElsewhere:
         assert str(dead.error).startswith("worker process died")
         assert capfd.readouterr() == ("", "")  # stdout is for results
 
-    def test_order_holds_when_the_first_is_slow(self, executor: Executor) -> None:
+    def test_a_slow_one_is_waited_for_only_where_order_matters(self, executor: Executor) -> None:
         outcomes = executor.run(work.slow_first, range(5))
         assert [outcome.value for outcome in outcomes] == list(range(5))
+        places = [place for place, _ in executor.as_completed(work.slow_first, range(5))]
+        assert places[-1] == 0
 
     def test_workers_compute_with_one_thread_and_stay(self, executor: Executor) -> None:
         before = dict(os.environ)

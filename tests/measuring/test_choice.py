@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from brpnas.devices.tflite import ExportedModel, FileModel, FunctionModel, SpaceModel
 from brpnas.errors import UserError
 from brpnas.measuring import Wanted, choose_models
-from brpnas.spaces import NASBench201, NetworkShape
+from brpnas.spaces import FiniteSpace, NASBench101, NASBench201, NetworkShape
 
 SPACE = NASBench201()
 SHAPE = NetworkShape(cells_per_stage=1)
@@ -16,8 +17,8 @@ DEAD = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|none~2|"
 PLAIN = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 
 
-def _choose(**wanted: Any) -> dict[str, Any]:
-    return choose_models(Wanted(**wanted), SHAPE, "fp32", "auto")
+def _choose(**wanted: Any) -> Mapping[str, Any]:
+    return choose_models(Wanted(**wanted), SHAPE).sources
 
 
 def test_all_of_a_space_are_the_networks_that_differ_once_they_run() -> None:
@@ -79,7 +80,54 @@ def test_models_are_known_by_their_ending(tmp_path: Path) -> None:
     chosen = _choose(models=names)
     kinds = [FileModel, ExportedModel, FunctionModel]
     assert [type(source) for source in chosen.values()] == kinds
-    assert list(chosen) == list(names)
+    assert list(chosen) == list(names) == [source.name for source in chosen.values()]
+
+
+def test_a_model_is_named_once_however_it_is_written() -> None:
+    with pytest.raises(UserError, match=r"--model \./a\.tflite is given twice"):
+        _choose(models=("a.tflite", "./a.tflite"))
+    assert list(_choose(models=("one/a.tflite", "two/a.tflite"))) == [
+        "one/a.tflite",
+        "two/a.tflite",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("space", "text", "published"),
+    [(SPACE, CELL, ("16", "5")), (NASBench101(), "1:", ("128", "3"))],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_networks_have_their_published_size_unless_one_is_given(
+    tmp_path: Path, space: FiniteSpace[Any], text: str, published: tuple[str, str]
+) -> None:
+    path = tmp_path / "cells.txt"
+    path.write_text(text)
+    wanted = Wanted(space=space, archs=path)
+    models = choose_models(wanted)
+    (source,) = models.sources.values()
+    assert isinstance(source, SpaceModel)
+    assert source.shape == space.shape
+    assert (models.space, models.column) == (space.name, "arch")
+    assert models.conditions == {
+        "precision": "fp32",
+        "converter": "auto",
+        "space": space.name,
+        "channels": published[0],
+        "cells_per_stage": published[1],
+        "input_size": "32",
+    }
+    other = choose_models(wanted, NetworkShape(channels=6, cells_per_stage=2, input_size=8))
+    sizes = ("channels", "cells_per_stage", "input_size")
+    assert [other.conditions[name] for name in sizes] == ["6", "2", "8"]
+
+
+def test_only_torch_modules_are_converted() -> None:
+    for names, converted in (
+        (("a.tflite", "b.pt2"), False),
+        (("a.tflite", "nets.small:make"), True),
+    ):
+        assert choose_models(Wanted(models=names)).converted is converted
+    assert choose_models(Wanted(space=SPACE, sample=1)).converted
 
 
 @pytest.mark.parametrize(

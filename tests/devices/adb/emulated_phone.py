@@ -49,8 +49,10 @@ _SCRIPTS = {
     '{ echo "Error type 3"; echo "Error: Activity class {$4} does not exist."; exit 0; }\n'
     'echo "Starting: Intent { cmp=$4 }"\n'
     '{ benchmark_model $7 2>&1 | sed "s#^INFO: #I/tflite  : #; s#^WARN: #W/tflite  : #; '
-    's#^ERROR: #E/tflite  : #"; } >"$PHONE/log" 2>/dev/null &',
-    "logcat": '[ "$1" = -c ] && : >"$PHONE/log" || cat "$PHONE/log"',
+    's#^ERROR: #E/tflite  : #"; } >>"$PHONE/log" 2>/dev/null &',
+    "log": 'echo "I/$2  : $3" >>"$PHONE/log"',
+    "logcat": '[ "$1" = -c ] || exec cat "$PHONE/log"\n'
+    '[ -e "$PHONE/keeps_log" ] && exit 1\n: >"$PHONE/log"',
 }
 _BENCHMARK = """#!/bin/sh
 out="$PHONE/out.$$"
@@ -120,8 +122,21 @@ class EmulatedPhone:
 
     @property
     def models(self) -> list[str]:
-        """Names of the files in the folder of models."""
-        return sorted(path.name for path in self.folder.glob("*"))
+        """Names of the files in the folder of models, without the note whose it is."""
+        return sorted(path.name for path in self.folder.glob("*") if path.name != "owner")
+
+    def claim(self, seconds: int) -> Path:
+        """Another machine measures on it for so long; return the file that says so."""
+        self.folder.mkdir(exist_ok=True)
+        note = self.folder / "owner"
+        note.write_text(f"7@other {int(time.time()) + seconds} token\n")
+        return note
+
+    def limit_disk(self, size: int) -> None:
+        """From now on, so many bytes are free, less what lies in the folder of models."""
+        used = "$(cat tmp/models/*.tflite 2>/dev/null | wc -c)"
+        free = f"echo x 9 9 $((({size} - {used}) / 1024)) 1% /"
+        self.write("bin/df", f"#!/bin/sh\ncd $PHONE\n{free}\n", 0o755)
 
     def profile(self, **settings: Any) -> Profile:
         """A profile of this phone."""

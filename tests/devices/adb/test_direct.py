@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import socket
 import sys
 import time
@@ -86,7 +87,7 @@ def test_a_push_that_arrives_changed_gets_no_name(
     transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
 ) -> None:
     phone_emulator.faults.change_push = True
-    with pytest.raises(PushRefused, match="arrived changed"):
+    with pytest.raises(DeviceLostError, match="arrived changed"):  # the link's fault
         transport.push_verified(b"x" * 100, str(tmp_path / "file"))
     assert not (tmp_path / "file").exists()
     assert not list(tmp_path.glob("*.part"))
@@ -115,6 +116,20 @@ def test_a_link_cut_in_mid_push(
     assert not (tmp_path / "file").exists()
     transport.push_verified(bytes(5_000_000), str(tmp_path / "file"))
     assert (tmp_path / "file").stat().st_size == 5_000_000
+
+
+def test_a_command_that_was_interrupted_breaks_the_link(transport: TcpTransport) -> None:
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            transport.script("sleep 20")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(DeviceLostError, match="interrupted; reconnect first"):
+        transport.script("true")
+    transport.reconnect()
+    assert transport.script("echo on").text == "on\n"
 
 
 def test_a_daemon_that_dies_is_noticed_at_once_and_found_again(

@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from emulated_phone import EmulatedPhone
 from brpnas.devices.adb import Phone
 from brpnas.devices.adb import phone as phone_module
 from brpnas.devices.adb.direct import TcpTransport
-from brpnas.devices.adb.scripts import RUN
+from brpnas.devices.adb.scripts import RUN, RUN_APK
 from brpnas.devices.litert import DeviceLostError, ModelError
 from brpnas.devices.profile import Profile
 from brpnas.devices.tflite import TFLiteModel
@@ -133,13 +134,16 @@ def test_overhead_of_the_link(
     assert statistics.median(overheads) < 0.1
 
 
-def test_the_command_fits_into_the_oldest_adbs_packet(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+def test_the_commands_fit_into_the_oldest_adbs_packet(
+    phone: MakePhone, phone_emulator: EmulatedPhone, transport: Any, model: TFLiteModel
 ) -> None:
     phone().time(model)
-    run = max(phone_emulator.daemon.log, key=len)
-    assert RUN.splitlines()[3] in run
-    assert len(run) < 4096
+    phone_emulator.write("base.apk", "the app")
+    profile = replace(phone_emulator.profile(runner="apk"), cpu_mask=None)
+    Phone(transport, profile, TimingPlan()).time(model)
+    sent = phone_emulator.daemon.log
+    assert all(any(script.splitlines()[3] in one for one in sent) for script in (RUN, RUN_APK))
+    assert max(map(len, sent)) < 4096
 
 
 def rounds() -> list[Round]:
@@ -225,19 +229,6 @@ def test_a_round_has_what_was_last_seen_of_screen_and_heat(
     assert (conditions["screen"], conditions["thermal_status"]) == ("Awake", 0.0)
 
 
-def test_a_full_disk(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel) -> None:
-    device = phone()
-    phone_emulator.write("free_kb", "5000")
-    with pytest.raises(UserError, match="disk is full: 5 MB free"):
-        device.time(model)
-    phone_emulator.write("free_kb", "900000")
-    phone_emulator.faults.refuse_push = "No space left on device"
-    with pytest.raises(UserError, match="No space left on device"):
-        device.time(model)
-    phone_emulator.faults.refuse_push = ""
-    assert device.time(model).samples["count"] == (3,)
-
-
 def test_a_model_that_arrives_changed_is_not_run(
     phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
 ) -> None:
@@ -247,6 +238,7 @@ def test_a_model_that_arrives_changed_is_not_run(
         device.time(model)
     assert not phone_emulator.runs
     assert not phone_emulator.models
+    device.reconnect()
     assert device.time(model).samples["count"] == (3,)
 
 
@@ -257,32 +249,6 @@ def test_a_folder_that_cannot_be_made(
     device = phone({"folder": f"{phone_emulator.root}/a_file/models"})
     with pytest.raises(UserError, match=r"cannot be written .*Not a directory.*adb.folder"):
         device.time(model)
-
-
-def test_old_models_are_removed(
-    phone: MakePhone,
-    phone_emulator: EmulatedPhone,
-    model: TFLiteModel,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(phone_module, "_FOLDER_KB", 3000)
-    device = phone()
-    models = [
-        TFLiteModel(str(n), model.content + bytes(1_000_000) + bytes([n]), "") for n in range(6)
-    ]
-    for one in models[:3]:
-        device.time(one)
-        time.sleep(0.02)
-    device.time(models[0])  # used last
-    present = []
-    for one in models[3:]:
-        device.time(one)
-        present.append(
-            [other.name for other in models if f"{other.sha256}.tflite" in phone_emulator.models]
-        )
-        time.sleep(0.02)
-    assert present == [["0", "1", "2", "3"], ["0", "3", "4"], ["0", "3", "4", "5"]]
-    assert device.time(models[1]).samples["count"] == (3,)  # comes back when it is needed
 
 
 def test_another_phone_than_the_profiles(phone: MakePhone) -> None:
@@ -317,6 +283,9 @@ def test_a_program_of_this_machine_is_put_on_the_phone_once(
     mine = own.rename(tmp_path / "mine")
     for _ in range(2):
         device = phone({"push_binary": mine})
+        before = len(phone_emulator.daemon.log)
+        device.reconnect()
+        assert "sync:" not in phone_emulator.daemon.log[before:]  # only while it is in use
         assert device.time(model).samples["count"] == (3,)
     pushed = [name for name in phone_emulator.models if name.startswith("benchmark_model-")]
     assert len(pushed) == 1
@@ -398,6 +367,36 @@ def test_the_benchmark_app(
         Phone(transport, plain, TimingPlan(timeout_s=1)).time(model)
     (phone_emulator.root / "base.apk").unlink()
     with pytest.raises(ModelError, match="Activity class"):
+        device.time(model)
+
+
+@pytest.fixture
+def app(phone_emulator: EmulatedPhone, transport: Any) -> Callable[..., Phone]:
+    """A phone with the benchmark app."""
+    phone_emulator.write("base.apk", "the app")
+    profile = Profile("app", "", "adb", adb=phone_emulator.profile(runner="apk").adb)
+    return lambda **plan: Phone(transport, profile, TimingPlan(runs=3, warmup=1, **plan))
+
+
+def test_a_figure_that_an_earlier_run_of_the_app_left_in_the_log(
+    app: Callable[..., Phone], phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = app(timeout_s=1)
+    phone_emulator.write("keeps_log", "")
+    device.time(model)
+    phone_emulator.benchmark = "hang"
+    with pytest.raises(ModelError, match="took more than"):
+        device.time(model)
+
+
+def test_a_log_that_can_be_cleared_needs_no_mark(
+    app: Callable[..., Phone], phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = app()
+    phone_emulator.write("bin/log", "#!/bin/sh\n", 0o755)
+    assert device.time(model).samples["count"] == (3,)
+    phone_emulator.write("keeps_log", "")
+    with pytest.raises(ModelError, match="log can be neither cleared nor marked"):
         device.time(model)
 
 

@@ -42,6 +42,26 @@ def test_runs_that_a_lost_link_left_behind_are_ended(
     assert device.time(model).samples["count"] == (3,)
 
 
+def test_runs_of_another_machine_are_left_alone(
+    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+) -> None:
+    device = phone()
+    device.time(model)
+    phone_emulator.benchmark = "hang"
+    phone_emulator.faults.kill_in = "--num_runs"
+    with pytest.raises(DeviceLostError):
+        device.time(model)
+    wait_for_link(device.reconnect)
+    graph = f"--graph={phone_emulator.folder}/"
+    phone_emulator.claim(100)
+    with pytest.raises(UserError, match="in use by user 7 of machine 'other'"):
+        phone().wait_until_fit(pytest.fail)
+    assert _running(graph)
+    phone_emulator.claim(0)
+    phone().wait_until_fit(pytest.fail)
+    wait_for(lambda: not _running(graph))
+
+
 _SLEEPING = (sys.executable, "-c", "import time; time.sleep(60)")
 
 

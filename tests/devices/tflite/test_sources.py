@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.util
 import pickle
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from brpnas.devices.tflite import (
     FunctionModel,
     ModelSource,
     SpaceModel,
+    check,
     facts,
 )
 from brpnas.devices.tflite import sources as module_under_test
@@ -28,6 +31,14 @@ from brpnas.spaces import NASBench201, NetworkShape
 ARCH = "|nor_conv_1x1~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
 SMALL = NetworkShape(channels=4, cells_per_stage=1, input_size=8)
 SPACE = SpaceModel(NASBench201(), ARCH, SMALL)
+
+needs_litert_torch = pytest.mark.skipif(
+    importlib.util.find_spec("litert_torch") is None, reason="needs the extra 'convert'"
+)
+
+
+def _interpreter(content: bytes) -> Any:
+    return importlib.import_module("ai_edge_litert.interpreter").Interpreter(model_content=content)
 
 
 @pytest.fixture
@@ -122,7 +133,7 @@ def test_int8() -> None:
 def test_a_file(file: Path) -> None:
     source = FileModel(file)
     model = source()
-    assert (model.name, model.maker, model.content) == ("net.tflite", "file", file.read_bytes())
+    assert (model.name, model.maker, model.content) == (str(file), "file", file.read_bytes())
     assert source.key == model.sha256
     assert FileModel(file.rename(file.with_name("other.tflite"))).key == model.sha256
 
@@ -162,7 +173,7 @@ def test_an_exported_program_has_a_key_of_its_content(tmp_path: Path) -> None:
     path.write_bytes(b"one")
     source = ExportedModel(path)
     before = source.key
-    assert source.name == "a.pt2"
+    assert source.name == str(path)
     path.write_bytes(b"two")
     assert source.key == before  # read once: a sweep asks often
     assert ExportedModel(path).key != before
@@ -178,6 +189,73 @@ def test_a_function(function: Callable[[str], FunctionModel]) -> None:
     in_a_tuple = function("return nn.ReLU(), (torch.zeros(1, 3, 8, 8),)")
     assert facts(in_a_tuple().content, "m").operators == 3
     assert in_a_tuple.key != source.key
+
+
+TWO = """class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Linear(2, 4), nn.Linear(3, 4)
+        def forward(self, x, y):
+            return self.one(x).relu() + self.other(y)
+    return Two(), (torch.ones(1, 2), torch.ones(1, 3))"""
+
+
+@needs_litert_torch
+@pytest.mark.parametrize("converter", ["auto", "litert-torch"])
+def test_a_function_with_several_inputs(
+    function: Callable[[str], FunctionModel], converter: str
+) -> None:
+    source = dataclasses.replace(function(TWO), converter=converter)
+    module, inputs = module_under_test._called(source.target)
+    module.train()
+    model = source()
+    assert module.training
+    assert model.maker.startswith("litert-torch ")
+    assert [one.shape for one in check(model.content, "m").inputs] == [(1, 2), (1, 3)]
+    runner = _interpreter(model.content)
+    runner.allocate_tensors()
+    for entry, value in zip(runner.get_input_details(), inputs, strict=True):
+        runner.set_tensor(entry["index"], value.numpy())
+    runner.invoke()
+    (output,) = runner.get_output_details()
+    with torch.no_grad():
+        expected = module(*inputs).numpy()
+    assert runner.get_tensor(output["index"]) == pytest.approx(expected, abs=1e-6)
+
+
+@needs_litert_torch
+def test_an_exported_program_with_several_inputs(
+    function: Callable[[str], FunctionModel], tmp_path: Path
+) -> None:
+    module, inputs = module_under_test._called(function(TWO).target)
+    torch.export.save(torch.export.export(module.eval(), inputs), tmp_path / "two.pt2")
+    model = ExportedModel(tmp_path / "two.pt2")()
+    assert [one.shape for one in check(model.content, "m").inputs] == [(1, 2), (1, 3)]
+
+
+def test_several_inputs_reach_litert_torch_or_the_error_says_so(
+    function: Callable[[str], FunctionModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = function(TWO)
+    with pytest.raises(UserError, match="has 2 inputs, and converter 'brpnas' writes models of"):
+        dataclasses.replace(source, converter="brpnas")()
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    with pytest.raises(UserError, match="install brpnas with its extra 'convert'"):
+        source()
+
+
+def test_the_key_of_a_function_knows_the_shapes_and_types_of_its_inputs(
+    function: Callable[[str], FunctionModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = function(TWO)
+    module, (one, other) = module_under_test._called(source.target)
+    keys = []
+    for inputs in ((one, other), (one,), (other, one), (one.long(), other)):
+        with monkeypatch.context() as patch:
+            patch.setattr(module_under_test, "_called", lambda _, given=inputs: (module, given))
+            keys.append(FunctionModel(source.target).key)
+    assert keys[0] == source.key
+    assert len(set(keys)) == 4
 
 
 def test_the_key_of_a_function_knows_its_weights(
@@ -197,7 +275,12 @@ def test_the_key_of_a_function_knows_its_weights(
         ("return nn.ReLU()", "returned a ReLU, not a pair"),
         ("return nn.ReLU(), 3", r"returned \(ReLU, int\), not a pair"),
         ("return 3, torch.zeros(1)", r"returned \(int, Tensor\), not a pair"),
-        ("return nn.ReLU(), (torch.zeros(1), torch.zeros(1))", "returned 2 example inputs; only"),
+        ("return nn.ReLU(), (torch.zeros(1), 3)", r"returned \(ReLU, Tensor and int\), not a pair"),
+        ("return nn.ReLU(), ()", r"returned \(ReLU, no input\), not a pair"),
+        (
+            "return nn.Bilinear(2, 3, 4), (torch.zeros(1, 2), torch.zeros(1, 2))",
+            r"cannot export it with example inputs of shapes \(1, 2\), \(1, 2\): .*",
+        ),
         ("raise ValueError('two\\nlines')", "the function failed: ValueError: two lines"),
         ("import sys; sys.exit(3)", "the function failed: SystemExit: 3"),
         (
