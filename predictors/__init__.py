@@ -10,6 +10,7 @@ if __name__ != "brpnas.predictors":
     )
 
 from brpnas.predictors.eagle import EagleRanker, EagleRegressor, EagleSize
+from brpnas.predictors.ensemble import EnsembleRanker, EnsembleRegressor
 from brpnas.predictors.flops import FlopsPredictor
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor, GCNSize
 from brpnas.predictors.gp import GPRanker, GPRegressor
@@ -27,6 +28,8 @@ __all__ = [
     "EagleRanker",
     "EagleRegressor",
     "EagleSize",
+    "EnsembleRanker",
+    "EnsembleRegressor",
     "Family",
     "FlopsPredictor",
     "GCNRanker",

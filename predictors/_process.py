@@ -167,9 +167,9 @@ class Process:
             for start, view in zip(started, self.kernel.views, strict=True):
                 surprise = surprise + 0.5 * ((view - start) / _LENGTHS).square().sum()
             (surprise / len(self.targets)).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
             if step >= _FIRST_WEIGHTS and step % _NEW_WEIGHTS == 0:
                 self._weigh(factor.detach(), alpha.detach())
+            optimiser.step()
         for parameter in parameters:
             parameter.requires_grad_(False)
 
@@ -203,8 +203,8 @@ class Process:
         """
         with torch.no_grad():
             inverse = torch.cholesky_inverse(self._factor).diagonal()
-            variance = (1 / inverse - self._noise() * self.weights).clamp_min(0) + self._noise()
-            return self._alpha / inverse, variance.sqrt()
+            latent = (1 / inverse - self._noise() * self.weights).clamp_min(0)
+            return self._alpha / inverse, self._deviation(latent)
 
     def predict(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation, shape (networks,) each; noise included."""
@@ -215,5 +215,8 @@ class Process:
                 means.append(across @ self._alpha)
                 half = torch.linalg.solve_triangular(self._factor, across.T, upper=False)
                 variances.append(self.kernel.variance() - half.square().sum(0))
-        variance = torch.cat(variances).clamp_min(0) + self._noise()
-        return torch.cat(means), variance.sqrt()
+        return torch.cat(means), self._deviation(torch.cat(variances).clamp_min(0))
+
+    def _deviation(self, latent: Tensor) -> Tensor:
+        """Add the variance of a Student-t noise of our scale to that of what it hides."""
+        return (latent + self._noise() * _FREEDOM / (_FREEDOM - 2)).sqrt()

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from brpnas.errors import UserError
+from brpnas.predictors.predictor import Prediction
 from brpnas.spaces import Graph
 
-__all__ = ["Scale", "check_values"]
+__all__ = ["Scale", "check_values", "width_of"]
 
 _FEWEST = 5
+_COVERED = 0.9
 _LARGEST = 1e100  # squares of larger ones overflow
 _SAME = 1e-12  # what differs by less is rounding, and may have a deviation of zero
 
@@ -51,6 +54,20 @@ class Scale:
         grown: NDArray[np.float64] = np.exp(raw) if self.logarithm else raw
         return grown
 
+    def standardised(
+        self, said: Prediction
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Undo ``prediction``: return scores and their deviation, None where it is unknown."""
+        if said.std is None:
+            return self.shrink(said.mean), None
+        relative = said.std / said.mean if self.logarithm else said.std
+        return self.shrink(said.mean), relative / self.std
+
+    def prediction(self, scores: NDArray[np.float64], deviation: NDArray[np.float64]) -> Prediction:
+        """Bring what a model says of standardised values back to their unit, (n,) each."""
+        mean, std = self.grow(scores), deviation * self.std
+        return Prediction(mean, std * mean if self.logarithm else std)
+
 
 def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
     """Raise UserError unless each network has one finite value and the values differ."""
@@ -66,3 +83,15 @@ def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
         raise UserError(f"a value of {np.abs(values).max():g} is too large to learn from")
     if np.ptp(values) <= _SAME * float(np.abs(values).max()):
         raise UserError(f"all {len(values)} values are {values[0]:g}: there is nothing to learn")
+
+
+def width_of(off: NDArray[np.float64]) -> float:
+    """Return what deviations have to be multiplied with for 90% intervals to hold 90%.
+
+    Conformal prediction: Lei et al., "Distribution-free predictive inference for regression", 2018.
+
+    Args:
+        off: absolute errors on networks that were not learnt from, in expected deviations, (n,).
+    """
+    covering = min(int(np.ceil(_COVERED * (len(off) + 1))), len(off)) - 1
+    return float(np.sort(off)[covering] / ndtri((1 + _COVERED) / 2))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from brpnas.errors import UserError
 from brpnas.predictors._network import GraphNetwork, NetworkSize
-from brpnas.predictors._scale import Scale, check_values
+from brpnas.predictors._scale import Scale, check_values, width_of
 from brpnas.predictors._schema import check_space, common_schema
 from brpnas.predictors._training import Loss, Training, compute_device, score, train_network
 from brpnas.predictors.predictor import Prediction, SavablePredictor
@@ -117,14 +117,18 @@ class GCNRegressor(_GCN):
 
     The loss is the mean absolute error of the standardised logarithm, so errors are relative, as
     latencies are judged. A metric that is not positive everywhere is learnt without logarithm.
-    The standard deviation joins the members' disagreement with the errors on held-out networks;
-    these chose the epoch, so it is a little too small.
+    The standard deviation joins the members' disagreement with the errors on networks held out
+    (see ``width_of``).
 
     Args:
         seed: of initial weights, held-out networks and order.
-        valid: share of the networks that is held out to choose the best epoch by.
+        valid: share of the networks that is held out to know the errors on unseen ones by.
         size: of the graph network.
         training: the recipe.
+
+    Attributes:
+        held_out: which of the networks that it was given were held out; empty where it was not
+            fitted here.
     """
 
     def __init__(
@@ -137,6 +141,7 @@ class GCNRegressor(_GCN):
         super().__init__(seed, valid, size or GCNSize(), training or Training())
         self._scale = Scale()
         self._residual = np.nan
+        self.held_out = np.empty(0, np.int64)
 
     def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
         """Learn from networks and their metric, shape (n,), without missing values.
@@ -147,21 +152,19 @@ class GCNRegressor(_GCN):
         check_values(graphs, values)
         self._scale = Scale.of(values)
         targets = self._scale.shrink(values)
-        held_out = self._train(graphs, targets, _absolute_error)
+        self.held_out = self._train(graphs, targets, _absolute_error)
         self._residual = np.nan
-        if len(held_out):
-            scores = self._scores([graphs[row] for row in held_out]).mean(0)
-            self._residual = float(np.sqrt(np.mean((scores - targets[held_out]) ** 2)))
+        if len(self.held_out):
+            scores = self._scores([graphs[row] for row in self.held_out.tolist()]).mean(0)
+            self._residual = width_of(np.abs(scores - targets[self.held_out]))
         return self
 
     def predict(self, graphs: Sequence[Graph]) -> Prediction:
         """Predict the metric of networks of the space it was fitted on."""
         scores = self._scores(graphs)
-        mean = self._scale.grow(scores.mean(0))
         if np.isnan(self._residual):
-            return Prediction(mean)
-        std = np.sqrt(scores.var(0) + self._residual**2) * self._scale.std
-        return Prediction(mean, std * mean if self._scale.logarithm else std)
+            return Prediction(self._scale.grow(scores.mean(0)))
+        return self._scale.prediction(scores.mean(0), np.sqrt(scores.var(0) + self._residual**2))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the network's weights, the scale of the metric and the held-out error."""
@@ -192,7 +195,7 @@ class GCNRanker(_GCN):
 
     Args:
         seed: of initial weights, held-out networks and order.
-        valid: share of the networks that is held out to choose the best epoch by.
+        valid: share of the networks that is not learnt from.
         size: of the graph network.
         training: the recipe.
     """

@@ -24,7 +24,8 @@ from brpnas.errors import UserError
 from brpnas.predictors._baseline import Baseline
 from brpnas.predictors._features import VIEWS, GraphFeatures
 from brpnas.predictors._process import Kernel, Process
-from brpnas.predictors._scale import Scale, check_values
+from brpnas.predictors._rows import shuffled
+from brpnas.predictors._scale import Scale, check_values, width_of
 from brpnas.predictors.predictor import Prediction
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 _LEARNT_FROM = 1000
 _MOST = 5000
-_COVERED = 0.9
+_SMALLEST_APART = 0.25
 
 
 class _GP(Baseline):
@@ -46,9 +47,9 @@ class _GP(Baseline):
 
     def _learn(
         self, graphs: Sequence[Graph], targets: NDArray[np.float64], most: int = _LEARNT_FROM
-    ) -> Process:
-        """Fit to networks in random order, with lengths learnt from the first of them."""
-        order = np.random.default_rng(self.seed).permutation(len(graphs))
+    ) -> tuple[Process, NDArray[np.int64]]:
+        """Fit to networks in random order, with lengths learnt from the first; return the order."""
+        order = shuffled(len(graphs), self.seed)
         if len(order) > _MOST:
             _log.warning("of %d networks %d are used: more take too long", len(order), _MOST)
             order = order[:_MOST]
@@ -61,7 +62,7 @@ class _GP(Baseline):
         wanted = torch.from_numpy(targets[order].astype(np.float32))
         with reproducible():
             self._process = Process.learnt(Kernel.start(columns), views, wanted, most)
-        return self._process
+        return self._process, order
 
     def _predict(self, graphs: Sequence[Graph]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and standard deviation of the standardised metric, shape (n,) each."""
@@ -112,8 +113,15 @@ class GPRegressor(_GP):
     Args:
         seed: picks the networks that tell how much each column counts, 1,000 at most, and those
             that are used at all, 5,000 at most.
-        valid: not used: all networks are learnt from.
+        valid: share of the networks that do not tell how much each column counts, where that is
+            more than a quarter; all are learnt from.
+
+    Attributes:
+        left_out: what is said of each network that it was fitted to by all others, (n,); None
+            where it was not fitted here.
     """
+
+    left_out: Prediction | None = None
 
     def __init__(self, seed: int = 0, valid: float = 0.0) -> None:
         super().__init__(seed, valid)
@@ -129,21 +137,28 @@ class GPRegressor(_GP):
         check_values(graphs, values)
         self._scale = Scale.of(values)
         targets = self._scale.shrink(values)
-        apart = 3 * min(len(graphs), _LEARNT_FROM) // 4
-        process = self._learn(graphs, targets, apart)
+        held_out = max(self.valid, _SMALLEST_APART)
+        apart = max(int(min(len(graphs), _LEARNT_FROM) * (1 - held_out)), 1)
+        process, used = self._learn(graphs, targets, apart)
         with reproducible():
-            error, std = process.left_out()
-        off = np.sort((error.abs() / std)[apart:].numpy())
-        covering = min(int(np.ceil(_COVERED * (len(off) + 1))), len(off)) - 1
-        self._width = float(off[covering] / ndtri((1 + _COVERED) / 2))
+            error, deviation = (value.double().numpy() for value in process.left_out())
+        off = np.abs(error) / deviation
+        self._width = width_of(off[apart:])
+        mean, std = np.empty((2, len(graphs)))
+        mean[used], std[used] = targets[used] - error, deviation
+        if len(unused := np.setdiff1d(np.arange(len(graphs)), used)):
+            mean[unused], std[unused] = self._predict([graphs[row] for row in unused])
+        self.left_out = self._in_unit(mean, std)
         return self
 
     def predict(self, graphs: Sequence[Graph]) -> Prediction:
         """Predict the metric of networks of the space it was fitted on."""
-        standardised, deviation = self._predict(graphs)
-        mean = self._scale.grow(standardised)
-        std = deviation * self._width * self._scale.std
-        return Prediction(mean, std * mean if self._scale.logarithm else std)
+        return self._in_unit(*self._predict(graphs))
+
+    def _in_unit(
+        self, standardised: NDArray[np.float64], deviation: NDArray[np.float64]
+    ) -> Prediction:
+        return self._scale.prediction(standardised, deviation * self._width)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return networks, what was learnt, and the scale of the metric."""

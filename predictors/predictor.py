@@ -29,6 +29,10 @@ class Prediction:
     mean: NDArray[np.float64]
     std: NDArray[np.float64] | None = None
 
+    def of(self, rows: NDArray[np.int64]) -> Prediction:
+        """Return what is said of some of the networks."""
+        return Prediction(self.mean[rows], None if self.std is None else self.std[rows])
+
 
 class Predictor(ABC):
     """Learns a metric from graphs, in scikit-learn's manner: the constructor only stores."""
@@ -58,7 +62,7 @@ class SavablePredictor(Predictor):
 
     Args:
         seed: of everything random.
-        valid: share of the networks that is held out to choose the best epoch by.
+        valid: share of the networks that is held out: each kind says for what.
 
     Raises:
         UserError: a share out of range.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from brpnas.predictors.eagle import EagleRanker, EagleRegressor
+from brpnas.predictors.ensemble import EnsembleRanker, EnsembleRegressor
 from brpnas.predictors.flops import FlopsPredictor
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor
 from brpnas.predictors.gp import GPRanker, GPRegressor
@@ -30,6 +31,7 @@ class Family:
 
 
 PREDICTORS: dict[str, Family] = {
+    "ensemble": Family(EnsembleRegressor, EnsembleRanker),
     "gcn": Family(GCNRegressor, GCNRanker),
     "gp": Family(GPRegressor, GPRanker),
     "trees": Family(TreesPredictor, TreesPredictor),

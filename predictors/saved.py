@@ -39,8 +39,8 @@ class Provenance:
         metric: the column, with its unit in the name.
         table: the table's name.
         table_sha256: hash of the table's content, empty if unknown.
-        train: networks that the weights were fitted to.
-        valid: networks that the epoch was chosen by.
+        train: networks to learn from.
+        valid: networks more, which each kind holds out for its own purpose, or learns from too.
         seed: that picked them.
         versions: of the software.
     """

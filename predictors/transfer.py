@@ -172,7 +172,8 @@ class Transfer:
         known = self._phi @ phi.T  # (n, samples)
         left = (self._phi**2).sum(1) - ((known @ inverse) * known).sum(1)
         mean = unit * _positive(1 + known @ dual)
-        return Prediction(mean, unit * np.sqrt(scale * (np.maximum(left, 0) + prior.noise)))
+        measured = prior.noise * prior.freedom / (prior.freedom - 2)  # variance of Student's t
+        return Prediction(mean, unit * np.sqrt(scale * (np.maximum(left, 0) + measured)))
 
 
 def _check_samples(n: int) -> None:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_FEWEST_JUDGED = 2  # one has no rank
-
 
 def train(
     ctx: typer.Context,
@@ -119,35 +117,22 @@ def _train_alone(
     task: _Task, predictor: str, train_rows: int, valid_rows: int, as_json: bool
 ) -> None:
     """Fit a predictor to many rows, and save it."""
-    import numpy as np
-
     from brpnas.datasets import content_sha256
+    from brpnas.judging import Case, draw, rows_to_use, try_out
     from brpnas.predictors import PREDICTORS, Provenance, quality, save_predictor
     from brpnas.report import save_scatter
     from brpnas.resolver import parse_archs, resolve
 
     family = resolve("predictor", predictor, PREDICTORS)
     source, column, out, seed = task.table, task.column, task.out, task.seed
-    selection = source.judged(column)
-    rows = np.flatnonzero(selection.rows)
-    learnt = train_rows + valid_rows
-    if len(rows) < learnt + _FEWEST_JUDGED:
-        raise UserError(
-            f"{source.name}: column '{column}' has {len(rows)} rows to use; --train {train_rows}, "
-            f"--valid {valid_rows} and at least 2 to judge by are {learnt + _FEWEST_JUDGED}"
-        )
+    selection = rows_to_use(source, column, train_rows, valid_rows)
     archs = parse_archs(source, task.space)
     _make_folder(out)
-    rows = np.random.default_rng(seed).permutation(rows)
+    rows = draw(selection, seed)
     graphs = [task.space.graph(archs[row]) for row in rows]
-    values = source.metric(column)[rows]
+    case = Case(column, predictor, train_rows, valid_rows, seed)
     with progress_bar(f"training on {train_rows} + {valid_rows} networks"):
-        started = time.perf_counter()
-        fitted = family.regressor(seed, valid_rows / learnt).fit(graphs[:learnt], values[:learnt])
-        fit_s = time.perf_counter() - started
-        started = time.perf_counter()
-        predicted = fitted.predict(graphs[learnt:]).mean
-        predict_s = time.perf_counter() - started
+        fitted, trial = try_out(family.regressor, graphs, source.metric(column)[rows], case)
     provenance = Provenance(
         metric=column,
         table=source.name,
@@ -157,11 +142,11 @@ def _train_alone(
         seed=seed,
     )
     save_predictor(out, fitted, provenance)
-    save_scatter(out / "scatter.png", values[learnt:], predicted, column)
+    save_scatter(out / "scatter.png", trial.truth, trial.predicted.mean, column)
     result = {
-        **asdict(quality(values[learnt:], predicted)),
-        "fit_s": round(fit_s, 3),
-        "predict_s": round(predict_s, 3),
+        **asdict(quality(trial.truth, trial.predicted.mean)),
+        "fit_s": trial.fit_s,
+        "predict_s": trial.predict_s,
         "rows_missing": selection.missing,
         "rows_empty": selection.empty,
     }
@@ -174,6 +159,7 @@ def _train_by_others(
     """Learn from few rows and from other devices, and write predictions of all their networks."""
     import numpy as np
 
+    from brpnas.judging import FEWEST_JUDGED
     from brpnas.predictors import Quality, quality
     from brpnas.predictors.transfer import FEWEST_SAMPLES, Transfer
     from brpnas.report import save_scatter
@@ -214,7 +200,7 @@ def _train_by_others(
     _write_predictions(task, others, found, how)
     test = np.setdiff1d(np.flatnonzero(np.isfinite(values)), chosen)
     judged: dict[str, Any] = dict.fromkeys((one.name for one in fields(Quality)), None)
-    if len(test) >= _FEWEST_JUDGED:
+    if len(test) >= FEWEST_JUDGED:
         judged = asdict(quality(values[test], found.mean[test]))
         save_scatter(out / "scatter.png", values[test], found.mean[test], column)
     else:

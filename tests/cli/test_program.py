@@ -12,7 +12,7 @@ from brpnas import __version__
 from brpnas.cli import app
 from brpnas.cli._output import print_json, printable
 
-COMMANDS = ["search", "train", "predict", "evaluate", "measure", "devices", "datasets"]
+COMMANDS = ["search", "train", "predict", "evaluate", "measure", "devices", "datasets", "compare"]
 SUBCOMMANDS = {
     "datasets": ["list", "describe", "import", "build"],
     "devices": ["list", "describe", "doctor"],

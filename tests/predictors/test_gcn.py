@@ -141,12 +141,20 @@ def test_without_held_out_networks_no_deviation_is_claimed() -> None:
     assert predictor.fit(graphs, values).predict(graphs).std is None
 
 
-def test_holding_out_keeps_the_best_epoch() -> None:
+def test_what_is_held_out_is_not_learnt_from() -> None:
     graphs, values = networks(60)
-    # So high a rate ruins the weights by the end of the first half.
-    wild = Training(epochs=40, learning_rate=0.3)
-    held_out = GCNRegressor(valid=0.3, size=_SMALL, training=wild).fit(graphs, values)
-    assert np.isfinite(held_out.predict(graphs).mean).all()
+
+    def fit() -> GCNRegressor:
+        return GCNRegressor(valid=0.3, size=_SMALL, training=Training(epochs=3))
+
+    first = fit().fit(graphs, values)
+    rows = first.held_out
+    assert len(rows) == 18
+    values[rows] = np.random.default_rng(0).permutation(values[rows])  # mean and deviation stay
+    again = fit().fit(graphs, values)
+    np.testing.assert_array_equal(again.held_out, rows)
+    np.testing.assert_allclose(again.predict(graphs).mean, first.predict(graphs).mean, rtol=1e-6)
+    assert not np.allclose(np.array(again.predict(graphs).std), np.array(first.predict(graphs).std))
 
 
 def test_a_share_out_of_range_is_the_users_error() -> None:

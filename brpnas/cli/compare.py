@@ -1,0 +1,140 @@
+"""``brpnas compare``: which predictor is best for a metric, after how many networks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brpnas.cli._output import note, print_json, progress_bar, show
+from brpnas.errors import UserError
+
+if TYPE_CHECKING:
+    from brpnas.comparing import Comparison
+
+__all__ = ["compare"]
+
+_SHOWN = (*("train", "predictor", "within_5pct", "within_10pct", "spearman", "in_90pct", "fit_s"),)
+
+
+def compare(
+    column: Annotated[
+        list[str], typer.Option(help="Metric to learn, in the unit of its name. Repeatable.")
+    ],
+    predictor: Annotated[
+        list[str],
+        typer.Option(help="What to compare, by the names that train takes. Repeatable."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for results and plots; new or empty.")],
+    space: Annotated[
+        str, typer.Option(help="Space of networks: nasbench201 or nasbench101.")
+    ] = "nasbench201",
+    table: Annotated[
+        str,
+        typer.Option(
+            help="A .parquet or .csv file, or the name of a table that comes with the package."
+        ),
+    ] = "digits201",
+    train: Annotated[
+        str, typer.Option(help="Random rows to fit the weights to: numbers with commas between.")
+    ] = "30,100,300,900",
+    valid: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Random rows more; some predictors stop by them, others learn from them."
+        ),
+    ] = 100,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Fits of each case; medians over them are shown.")
+    ] = 5,
+    test: Annotated[
+        int | None,
+        typer.Option(min=2, help="Rows to judge by.", show_default="all that are not learnt from"),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where to fit: inline, processes or ray.")
+    ] = "processes",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fits at the same time.", show_default="number of cores"),
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join.", show_default="a local instance")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue in --out; fits that are done stay.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
+) -> None:
+    """Fit several predictors to a table, each many times, and judge all of them alike.
+
+    Each fit is kept as soon as it is done. A predictor that cannot learn a case gives a row with
+    the error. Rows are drawn, left out and judged as by train.
+    """
+    from brpnas import comparing
+    from brpnas.datasets import open_table
+    from brpnas.executors import usable_cores
+    from brpnas.predictors import PREDICTORS
+    from brpnas.resolver import SPACES, make_executor, resolve
+
+    started = time.perf_counter()
+    families = {name: resolve("predictor", name, PREDICTORS) for name in predictor}
+    plan = comparing.Plan(_numbers(train), valid, seeds, test)
+    networks, source = resolve("space", space, SPACES)(), open_table(table)
+    workers = jobs or (None if executor == "ray" else usable_cores())
+    with make_executor(executor, workers, ray_address) as where, progress_bar("fits") as progress:
+        try:
+            found = comparing.compare(
+                source,
+                networks,
+                column,
+                {name: family.regressor for name, family in families.items()},
+                plan,
+                out,
+                executor=where,
+                resume=resume,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"before the end; to continue, repeat the command with --out {out} --resume"
+            ) from None
+    rows = found.medians()
+    failed = sum(fit.error is not None for fit in found.fits)
+    if as_json:
+        counts = {
+            name: {"rows_missing": selection.missing, "rows_empty": selection.empty}
+            for name, selection in found.selections.items()
+        }
+        summary = {"medians": rows, "columns": counts, "fits": len(found.fits), "failed": failed}
+        wall_s = round(time.perf_counter() - started, 3)
+        print_json({**summary, "run": str(out), "wall_s": wall_s})
+        return
+    _show(found, rows)
+    note(f"{len(found.fits)} fits, {failed} failed; each of them in {out / 'fits.csv'}")
+    for title, path in found.plots.items():
+        note(f"{title}: {path}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(
+            f"--train '{text}' must be whole numbers with commas between, such as 30,100,300,900"
+        ) from None
+
+
+def _show(found: Comparison, rows: list[dict[str, Any]]) -> None:
+    for column, selection in found.selections.items():
+        own = [row for row in rows if row["column"] == column]
+        left_out = f"{selection.missing} rows without a value and {selection.empty} empty networks"
+        shown = [*_SHOWN, *(["error"] if any(row["error"] for row in own) else [])]
+        values = [
+            [row[name] or "" if name == "error" else row[name] for name in shown] for row in own
+        ]
+        show(f"{column}: medians over the seeds; {left_out} left out", shown, values)

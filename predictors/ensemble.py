@@ -1,0 +1,244 @@
+"""The graph network and its limit of infinite width, weighed by which is better on the metric.
+
+A network that is trained finds features of its own, which tells where much can be learnt; the
+Gaussian process is better where measurements are few or have outliers. Neither wins on every
+device, and their errors differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.predictors._scale import Scale, check_values, width_of
+from brpnas.predictors._training import Training
+from brpnas.predictors.gcn import GCNRanker, GCNRegressor, GCNSize
+from brpnas.predictors.gp import GPRanker, GPRegressor
+from brpnas.predictors.predictor import Prediction, SavablePredictor
+from brpnas.spaces import Graph, GraphSchema
+
+__all__ = ["EnsembleRanker", "EnsembleRegressor"]
+
+_SHARES = np.linspace(0, 1, 21)
+_FEWEST_CALIBRATED = 20
+"""With fewer networks held out, the members' own deviations are the better ones."""
+
+
+class _Ensemble(SavablePredictor):
+    """A graph network and a Gaussian process side by side.
+
+    Args:
+        seed: of both.
+        valid: share of the networks that the graph network does not learn from.
+        size: of the graph network; None: that of its kind.
+        training: its recipe; None: that of its kind.
+    """
+
+    _kinds: tuple[type[GCNRegressor | GCNRanker], type[GPRegressor | GPRanker]]
+
+    def __init__(
+        self,
+        seed: int = 0,
+        valid: float = 0.1,
+        size: GCNSize | None = None,
+        training: Training | None = None,
+    ) -> None:
+        super().__init__(seed, valid)
+        gcn, gp = self._kinds
+        self._members = (gcn(seed, valid, size, training), gp(seed, valid))
+
+    def _fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
+        for member in self._members:
+            member.fit(graphs, values)
+        self.schema = self._members[0].schema
+
+    def _predict(self, graphs: Sequence[Graph]) -> list[Prediction]:
+        """Return what each member predicts."""
+        return [member.predict(graphs) for member in self._members]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values."""
+        return self._members[0].settings()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what both have learnt."""
+        return {
+            f"{place}.{name}": value
+            for place, member in enumerate(self._members)
+            for name, value in member.state().items()
+        }
+
+    @classmethod
+    def restored(
+        cls, settings: Mapping[str, Any], schema: GraphSchema, state: Mapping[str, NDArray[Any]]
+    ) -> Self:
+        """Put a fitted predictor together from what `settings` and `state` gave."""
+        predictor = cls(settings["seed"], settings["valid"])
+        parts: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, value in state.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        predictor._members = (
+            cls._kinds[0].restored(settings, schema, parts["0"]),
+            cls._kinds[1].restored(settings, schema, parts["1"]),
+        )
+        predictor.schema = schema
+        return predictor
+
+
+class EnsembleRegressor(_Ensemble):
+    """Predicts a metric in its own unit: the weighted mean of the members, in their logarithm.
+
+    The weights are what the networks held out say: the posterior mean under a uniform prior, where
+    errors follow a Laplace distribution of unknown scale, so that a share s with a mean absolute
+    error of e(s) on n networks counts as e(s) to the power of -n. The standard deviation joins
+    those of the members with their disagreement, and is widened or narrowed until its 90%
+    interval holds 90% of the networks held out (see ``width_of``).
+
+    Args:
+        seed: of both members.
+        valid: share of the networks that is held out to choose the weights by; of none, both
+            count the same.
+        size: of the graph network; None: that of its kind.
+        training: its recipe; None: that of its kind.
+    """
+
+    _kinds = (GCNRegressor, GPRegressor)
+    _members: tuple[GCNRegressor, GPRegressor]
+
+    def __init__(
+        self,
+        seed: int = 0,
+        valid: float = 0.1,
+        size: GCNSize | None = None,
+        training: Training | None = None,
+    ) -> None:
+        super().__init__(seed, valid, size, training)
+        self._scale = Scale()
+        self._share = 0.5  # of the graph network
+        self._width = 1.0
+
+    def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
+        """Learn from networks and their metric, shape (n,), without missing values.
+
+        Raises:
+            UserError: fewer than 5 networks, a constant or a non-finite metric.
+        """
+        check_values(graphs, values)
+        self._fit(graphs, values)
+        self._scale = Scale.of(values)
+        self._share, self._width = 0.5, 1.0
+        gcn, gp = self._members
+        rows = gcn.held_out
+        if len(rows) and gp.left_out:
+            held_out = [graphs[row] for row in rows.tolist()]
+            self._weigh(gcn.predict(held_out), gp.left_out.of(rows), values[rows])
+        return self
+
+    def _weigh(self, gcn: Prediction, gp: Prediction, values: NDArray[np.float64]) -> None:
+        """Choose share and width by what both say of networks that were held out, (n,)."""
+        truth = self._scale.shrink(values)
+        one, other = self._scale.shrink(gcn.mean), self._scale.shrink(gp.mean)
+        errors = np.abs(other - truth + _SHARES[:, None] * (one - other)).mean(1)
+        likelihood = (errors.min() / errors) ** len(values) if errors.min() > 0 else errors == 0
+        self._share = float((likelihood * _SHARES).sum() / likelihood.sum())
+        if len(values) >= _FEWEST_CALIBRATED:
+            mean, deviation = self._mixed(gcn, gp)
+            self._width = width_of(np.abs(mean - truth) / deviation)
+
+    def _mixed(
+        self, gcn: Prediction, gp: Prediction
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation of the mixture, standardised, (n,) each."""
+        one, off_one = self._scale.standardised(gcn)
+        other, off_other = self._scale.standardised(gp)
+        assert off_other is not None  # noqa: S101 - a Gaussian process always has one
+        if off_one is None:  # nothing was held out
+            off_one = off_other
+        share, rest = self._share, 1 - self._share
+        variance = share * off_one**2 + rest * off_other**2 + share * rest * (one - other) ** 2
+        return share * one + rest * other, np.sqrt(variance)
+
+    def predict(self, graphs: Sequence[Graph]) -> Prediction:
+        """Predict the metric of networks of the space it was fitted on."""
+        mean, deviation = self._mixed(*self._predict(graphs))
+        return self._scale.prediction(mean, self._width * deviation)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what both have learnt, the scale of the metric, and how both are joined."""
+        joined = np.array([self._share, self._width])
+        return {**super().state(), "scale": self._scale.state(), "joined": joined}
+
+    @classmethod
+    def restored(
+        cls, settings: Mapping[str, Any], schema: GraphSchema, state: Mapping[str, NDArray[Any]]
+    ) -> Self:
+        """Put a fitted predictor together from what `settings` and `state` gave."""
+        predictor = super().restored(settings, schema, state)
+        predictor._scale = Scale.restored(state["scale"])
+        predictor._share, predictor._width = state["joined"].tolist()
+        return predictor
+
+
+class EnsembleRanker(_Ensemble):
+    """Learns which of two networks has the larger metric; its scores have no unit.
+
+    A score is the mean of the members', each in standard deviations of its scores on the networks
+    that it was fitted to.
+
+    Args:
+        seed: of both members.
+        valid: share of the networks that the graph network does not learn from.
+        size: of the graph network; None: that of its kind.
+        training: its recipe; None: that of its kind.
+    """
+
+    _kinds = (GCNRanker, GPRanker)
+
+    def __init__(
+        self,
+        seed: int = 0,
+        valid: float = 0.0,
+        size: GCNSize | None = None,
+        training: Training | None = None,
+    ) -> None:
+        super().__init__(seed, valid, size, training)
+        self._scales: tuple[Scale, ...] = ()
+
+    def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
+        """Learn from networks and their metric, shape (n,), without missing values.
+
+        Raises:
+            UserError: fewer than 5 networks, a constant or a non-finite metric.
+        """
+        self._fit(graphs, values)
+        spread = [one.mean for one in self._predict(graphs)]
+        self._scales = tuple(
+            Scale(mean=float(one.mean()), std=float(one.std()) or 1.0) for one in spread
+        )
+        return self
+
+    def predict(self, graphs: Sequence[Graph]) -> Prediction:
+        """Score networks: the larger, the larger the metric is expected to be."""
+        said = self._predict(graphs)
+        scores = [scale.shrink(one.mean) for scale, one in zip(self._scales, said, strict=True)]
+        return Prediction(np.mean(scores, axis=0))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what both have learnt, and the scales of their scores."""
+        scales = {f"scale.{place}": scale.state() for place, scale in enumerate(self._scales)}
+        return {**super().state(), **scales}
+
+    @classmethod
+    def restored(
+        cls, settings: Mapping[str, Any], schema: GraphSchema, state: Mapping[str, NDArray[Any]]
+    ) -> Self:
+        """Put a fitted predictor together from what `settings` and `state` gave."""
+        predictor = super().restored(settings, schema, state)
+        predictor._scales = tuple(
+            Scale.restored(state[f"scale.{place}"]) for place in range(len(cls._kinds))
+        )
+        return predictor
