@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brpnas.cli._names import PREDICTOR_NAMES, SPACE_NAMES, either
 from brpnas.cli._output import note, print_json, progress_bar, show
 from brpnas.errors import UserError
 
@@ -25,11 +26,11 @@ def compare(
     ],
     predictor: Annotated[
         list[str],
-        typer.Option(help="What to compare, by the names that train takes. Repeatable."),
+        typer.Option(help=f"What to compare: {either(PREDICTOR_NAMES)}. Repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for results and plots; new or empty.")],
     space: Annotated[
-        str, typer.Option(help="Space of networks: nasbench201 or nasbench101.")
+        str, typer.Option(help=f"Space of networks: {either(SPACE_NAMES)}.")
     ] = "nasbench201",
     table: Annotated[
         str,
@@ -43,7 +44,8 @@ def compare(
     valid: Annotated[
         int,
         typer.Option(
-            min=0, help="Random rows more; some predictors stop by them, others learn from them."
+            min=0,
+            help="Random rows more; each predictor uses them in its way, most learn from them.",
         ),
     ] = 100,
     seeds: Annotated[

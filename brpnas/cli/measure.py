@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brpnas.cli._names import SPACE_NAMES
+from brpnas.cli._names import SPACE_NAMES, either
 from brpnas.cli._output import command_line, note, print_json, progress_bar, refuse, show
 from brpnas.errors import UserError
 
@@ -63,9 +63,7 @@ def measure(
     ] = "cpu",
     space: Annotated[
         str | None,
-        typer.Option(
-            help=f"Networks of this space: {' or '.join(SPACE_NAMES)}.", rich_help_panel=_WHAT
-        ),
+        typer.Option(help=f"Networks of this space: {either(SPACE_NAMES)}.", rich_help_panel=_WHAT),
     ] = None,
     sample: Annotated[
         int | None,

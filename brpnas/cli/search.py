@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from brpnas.cli._names import PREDICTOR_NAMES, SPACE_NAMES, either
 from brpnas.cli._output import (
     command_line,
     note,
@@ -49,7 +50,7 @@ _TRAINING = "Training on your own images (with --train-on)"
 def search(
     ctx: typer.Context,
     space: Annotated[
-        str, typer.Option(help="Space of networks: nasbench201 or nasbench101.")
+        str, typer.Option(help=f"Space of networks: {either(SPACE_NAMES)}.")
     ] = "nasbench201",
     table: Annotated[
         str | None,
@@ -95,8 +96,7 @@ def search(
     predictor: Annotated[
         str,
         typer.Option(
-            help="What brp learns with, for accuracy and for limits: gcn, gp, trees, mlp, "
-            "layerwise, flops or eagle."
+            help=f"What brp learns with, for accuracy and for limits: {either(PREDICTOR_NAMES)}."
         ),
     ] = "gcn",
     budget: Annotated[int, typer.Option(min=1, help="Networks to evaluate.")] = 100,

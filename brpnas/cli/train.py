@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brpnas.cli._names import PREDICTOR_NAMES, SPACE_NAMES, either
 from brpnas.cli._output import (
     command_line,
     note,
@@ -37,7 +38,7 @@ def train(
         Path, typer.Option(help="Folder for the predictor, or the predictions; new or empty.")
     ],
     space: Annotated[
-        str, typer.Option(help="Space of networks: nasbench201 or nasbench101.")
+        str, typer.Option(help=f"Space of networks: {either(SPACE_NAMES)}.")
     ] = "nasbench201",
     table: Annotated[
         str,
@@ -46,14 +47,14 @@ def train(
         ),
     ] = "digits201",
     predictor: Annotated[
-        str, typer.Option(help="What to train: gcn, gp, trees, mlp, layerwise, flops or eagle.")
-    ] = "gcn",
+        str, typer.Option(help=f"What to train: {either(PREDICTOR_NAMES)}.")
+    ] = "ensemble",
     train: Annotated[int, typer.Option(min=1, help="Random rows to fit the weights to.")] = 900,
     valid: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Random rows more; gcn, mlp and eagle stop by them, the others learn from them.",
+            help="Random rows more; each predictor uses them in its way, most learn from them.",
         ),
     ] = 100,
     transfer: Annotated[

@@ -16,11 +16,12 @@ import torch
 from emulated_phone import EmulatedPhone
 from torch import nn
 
-from brpnas.cli._names import SPACE_NAMES
+from brpnas.cli._names import PREDICTOR_NAMES, SPACE_NAMES, either
 from brpnas.datasets import open_table
 from brpnas.devices import LocalDevice, Round, TFLiteModel, sweep
 from brpnas.devices.store import Store
 from brpnas.devices.tflite import convert
+from brpnas.predictors import PREDICTORS
 from brpnas.resolver import SPACES
 
 PROGRAM = (sys.executable, "-c", "from brpnas.cli import main; main()")
@@ -173,9 +174,10 @@ def test_networks_have_the_size_that_their_space_was_published_with(brpnas: Any)
     )
 
 
-def test_help_lists_every_space(brpnas: Any) -> None:
+def test_names_in_help_texts_are_those_that_there_are(brpnas: Any) -> None:
     assert tuple(sorted(SPACES)) == SPACE_NAMES
-    assert " or ".join(SPACE_NAMES) in " ".join(brpnas("measure", "--help").stdout.split())
+    assert tuple(PREDICTORS) == PREDICTOR_NAMES
+    assert either(SPACE_NAMES) in " ".join(brpnas("measure", "--help").stdout.split())
 
 
 def test_on_a_phone(brpnas: Any, phone: EmulatedPhone, model: str) -> None:
