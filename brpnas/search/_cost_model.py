@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from brpnas.errors import UserError
-from brpnas.predictors.predictor import Predictor
+from brpnas.predictors.predictor import Prediction, Predictor
 from brpnas.search.problem import Constraint
 from brpnas.spaces import Graph
 
@@ -26,15 +27,17 @@ _LATEST = 30
 class CostModel:
     """Predicts one constrained metric of a pool of networks, from those that were paid for.
 
-    Predictions are raised by a margin before they are compared with the limit. The margin is a
-    quantile of the relative errors ``cost / prediction - 1`` of predictions that were made before
-    the networks were measured; at first, of networks held out from a first fit.
+    Predictions are raised by a margin before they are compared with the limit: by so many of the
+    predictor's standard deviations as the quantile says. For a predictor without, it is a quantile
+    of the relative errors ``cost / prediction - 1`` of predictions that were made before the
+    networks were measured; at first, of networks held out from a first fit.
 
     Args:
         constraint: the limit.
         make: makes a fresh predictor from a seed.
         size: networks in the pool; a network is given by its place in it.
-        quantile: of the errors, from 0 to 1; larger keeps further away from the limit.
+        quantile: of the errors, from 0 to 1; larger keeps further away from the limit, and below
+            0.5 is as 0.5.
     """
 
     def __init__(
@@ -45,7 +48,6 @@ class CostModel:
         self._quantile = quantile
         self._costs: dict[int, float] = {}
         self._predicted = np.full(size, np.nan)  # the last one before the network was measured
-        self.margin = 0.0
 
     def tell(self, place: int, cost: float) -> None:
         """Learn a network's cost; NaN where missing."""
@@ -71,16 +73,17 @@ class CostModel:
         used = costs >= _EMPTY * np.median(costs) if len(costs) else np.zeros(0, dtype=bool)
         known, costs = known[used], costs[used]
         seed = int(rng.integers(2**31))
-        errors = _errors(costs, self._predicted[known])[-_LATEST:]
         try:
-            if not len(errors):
-                errors = self._held_out_errors(graphs, known, costs, rng)
-            self._predicted[places] = self._fit_predict(graphs, known, costs, places, seed)
+            said = self._fit_predict(graphs, known, costs, places, seed)
+            if said.std is not None:
+                margin = max(0.0, float(ndtri(self._quantile))) * said.std
+            else:
+                margin = self._usual_error(graphs, known, costs, rng) * said.mean
         except UserError as error:
             _log.warning("%s is not predicted in this round: %s", self._constraint.metric, error)
             return np.zeros(len(places))
-        self.margin = max(0.0, float(np.quantile(errors, self._quantile))) if len(errors) else 0.0
-        return self._constraint.excess(self._predicted[places] * (1 + self.margin))
+        self._predicted[places] = said.mean
+        return self._constraint.excess(said.mean + margin)
 
     def _fit_predict(
         self,
@@ -89,9 +92,22 @@ class CostModel:
         costs: NDArray[np.float64],
         places: NDArray[np.int64],
         seed: int,
-    ) -> NDArray[np.float64]:
+    ) -> Prediction:
         predictor = self._make(seed).fit([graphs[place] for place in known], costs)
-        return predictor.predict([graphs[place] for place in places]).mean
+        return predictor.predict([graphs[place] for place in places])
+
+    def _usual_error(
+        self,
+        graphs: Sequence[Graph],
+        known: NDArray[np.int64],
+        costs: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> float:
+        """Return the quantile of the latest relative errors; 0 where they are negative."""
+        errors = _errors(costs, self._predicted[known])[-_LATEST:]
+        if not len(errors):
+            errors = self._held_out_errors(graphs, known, costs, rng)
+        return max(0.0, float(np.quantile(errors, self._quantile))) if len(errors) else 0.0
 
     def _held_out_errors(
         self,
@@ -104,7 +120,7 @@ class CostModel:
         test, train = np.split(rng.permutation(len(known)), [len(known) // 3])
         seed = int(rng.integers(2**31))
         predicted = self._fit_predict(graphs, known[train], costs[train], known[test], seed)
-        return _errors(costs[test], predicted)
+        return _errors(costs[test], predicted.mean)
 
 
 def _errors(costs: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError
+from brpnas.predictors import Prediction
 from brpnas.search import (
     BRPSchedule,
     BRPSearch,
@@ -189,14 +190,32 @@ def cost_model(
 def test_margin_is_learned_from_held_out_then_from_honest_errors() -> None:
     model, graphs, costs = cost_model(Optimist, 60)
     rng = np.random.default_rng(0)
-    model.excess(graphs, np.arange(60, 200), rng)
-    assert 0.45 < model.margin < 0.8
+
+    def raised(places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What is compared with the limit, over what is true, where it is beyond the limit."""
+        excess = model.excess(graphs, places, rng)
+        return 5.0 * (1 + excess[excess > 0]) / costs[places][excess > 0]
+
+    assert 0.9 < np.median(raised(np.arange(60, 200))) < 1.2
     for place in range(60, 100):
         model.tell(place, costs[place])
+    assert 0.95 < np.median(raised(np.arange(100, 200))) < 1.1
     excess = model.excess(graphs, np.arange(100, 200), rng)
-    assert 0.5 < model.margin < 0.65
     assert costs[100:][excess == 0].max() < 1.05 * 5.0
     assert np.mean(excess[costs[100:] < 4] == 0) > 0.8
+
+
+class Unsure(LinearPredictor):
+    def predict(self, graphs: Sequence[Graph]) -> Prediction:
+        return Prediction(super().predict(graphs).mean, np.full(len(graphs), 0.5))
+
+
+def test_a_predictor_that_knows_its_error_says_how_far_to_keep_away() -> None:
+    places, rng = np.arange(60, 200), np.random.default_rng(0)
+    model, graphs, costs = cost_model(Unsure, 60)
+    mean = LinearPredictor().fit(graphs[:60], costs[:60]).predict(graphs).mean[places]
+    wanted = np.maximum((mean + 1.2816 * 0.5) / 5.0 - 1, 0)  # nine of ten lie below
+    np.testing.assert_allclose(model.excess(graphs, places, rng), wanted, atol=1e-4)
 
 
 def test_empty_networks_and_missing_costs_are_left_out_of_the_fit() -> None:
@@ -210,7 +229,6 @@ def test_empty_networks_and_missing_costs_are_left_out_of_the_fit() -> None:
 def test_too_few_costs_exclude_nobody(known: int) -> None:
     model, graphs, _ = cost_model(LinearPredictor, known)
     assert not model.excess(graphs, np.arange(10, 200), np.random.default_rng(0)).any()
-    assert model.margin == 0
 
 
 def test_round_without_a_fit_is_random_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
