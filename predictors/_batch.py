@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brpnas.predictors._schema import same_edges
 from brpnas.spaces import Graph
 
 __all__ = ["GraphBatch"]
@@ -16,92 +17,64 @@ __all__ = ["GraphBatch"]
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """Networks whose nodes are laid out one after the other.
-
-    Where all graphs have the same edges (the cells of a NAS-Bench space), the nodes are laid out
-    node by node, all networks of a node together, so that messages are one matrix product;
-    otherwise network by network, and messages are summed along ``edges``.
+    """Networks side by side, node by node, filled up with empty nodes to the largest of them.
 
     Attributes:
-        graphs: number of networks.
-        operations: operation of each node, shape (nodes,).
-        numbers: properties of each node, shape (nodes, numbers).
-        live: whether a node survives pruning, shape (nodes, 1), 0 or 1.
-        owner: which network a node belongs to, shape (nodes,).
-        edges: (2, edges) source and target node; of one network only if ``alike``.
-        alike: nodes per network if all have the same edges, else 0.
+        operations: operation of each node, shape (nodes, graphs).
+        numbers: properties of each node, shape (nodes, graphs, numbers).
+        live: 1 where a node survives pruning, else 0, shape (nodes, graphs, 1).
+        there: 0 where a node only fills up, else 1, shape (nodes, graphs, 1).
+        adjacency: edges from the second to the first node, shape (nodes, nodes) where all
+            networks have the same (the cells of NAS-Bench-201), else (graphs, nodes, nodes).
     """
 
-    graphs: int
     operations: Tensor
     numbers: Tensor
     live: Tensor
-    owner: Tensor
-    edges: Tensor
-    alike: int
+    there: Tensor
+    adjacency: Tensor
 
     @classmethod
-    def of(cls, graphs: Sequence[Graph], *, dense: bool = True) -> GraphBatch:
-        """Lay graphs out; ``dense=False`` takes the general layout even where all are alike."""
-        count = len(graphs)
+    def of(cls, graphs: Sequence[Graph], *, shared: bool = True) -> GraphBatch:
+        """Lay graphs out; ``shared=False`` gives each its edges even where all are the same."""
+        sizes = np.array([len(graph.operations) for graph in graphs])
+        count, nodes = len(graphs), int(sizes.max())
+        there = np.arange(nodes)[:, None] < sizes  # (nodes, graphs)
+        graph_of, node_of = there.T.nonzero()  # in the order of the graphs' own arrays
+        operations = np.zeros((nodes, count), np.int64)
+        operations[node_of, graph_of] = np.concatenate([graph.operations for graph in graphs])
+        live = np.zeros((nodes, count, 1), np.float32)
+        live[node_of, graph_of, 0] = np.concatenate([graph.live for graph in graphs])
+        numbers = np.zeros((nodes, count, graphs[0].numbers.shape[1]), np.float32)
+        numbers[node_of, graph_of] = np.concatenate([graph.numbers for graph in graphs])
         first = graphs[0].edges
-        alike = (
-            dense
-            and all(graph.edges is first or np.array_equal(graph.edges, first) for graph in graphs)
-            and len({len(graph.operations) for graph in graphs}) == 1
-        )
-        if alike:
-            nodes = len(graphs[0].operations)
-            operations = np.stack([graph.operations for graph in graphs], 1).ravel()
-            numbers = np.stack([graph.numbers for graph in graphs], 1)
-            numbers = numbers.reshape(nodes * count, -1)
-            live = np.stack([graph.live for graph in graphs], 1).ravel()
-            owner = np.tile(np.arange(count), nodes)
-            edges = first.T
+        if shared and same_edges(graphs, nodes, first):
+            adjacency = np.zeros((nodes, nodes), np.float32)
+            np.add.at(adjacency, (first[:, 1], first[:, 0]), 1)
         else:
-            sizes = np.array([len(graph.operations) for graph in graphs])
-            nodes = 0
-            operations = np.concatenate([graph.operations for graph in graphs])
-            numbers = np.concatenate([graph.numbers for graph in graphs])
-            live = np.concatenate([graph.live for graph in graphs])
-            owner = np.repeat(np.arange(count), sizes)
-            starts = np.cumsum(sizes) - sizes
-            edges = np.concatenate(
-                [graph.edges + start for graph, start in zip(graphs, starts, strict=True)]
-            ).T
+            adjacency = np.zeros((count, nodes, nodes), np.float32)
+            owner = np.repeat(np.arange(count), [len(graph.edges) for graph in graphs])
+            source, target = np.concatenate([graph.edges for graph in graphs]).T
+            np.add.at(adjacency, (owner, target, source), 1)
         return cls(
-            graphs=count,
-            operations=torch.from_numpy(operations),
-            numbers=torch.from_numpy(numbers),
-            live=torch.from_numpy(live.astype(np.float32))[:, None],
-            owner=torch.from_numpy(owner),
-            edges=torch.from_numpy(np.ascontiguousarray(edges)),
-            alike=nodes,
+            torch.from_numpy(operations),
+            torch.from_numpy(numbers),
+            torch.from_numpy(live),
+            torch.from_numpy(there.astype(np.float32))[:, :, None],
+            torch.from_numpy(adjacency),
         )
 
     def take(self, rows: Tensor) -> GraphBatch:
-        """Return some of the networks (of a batch of networks that are alike)."""
-        picked = (
-            torch.arange(self.alike, device=rows.device)[:, None] * self.graphs + rows
-        ).flatten()
+        """Return some of the networks."""
+        shared = self.adjacency.dim() == 2
         return GraphBatch(
-            graphs=len(rows),
-            operations=self.operations[picked],
-            numbers=self.numbers[picked],
-            live=self.live[picked],
-            owner=torch.arange(len(rows), device=rows.device).repeat(self.alike),
-            edges=self.edges,
-            alike=self.alike,
+            self.operations[:, rows],
+            self.numbers[:, rows],
+            self.live[:, rows],
+            self.there[:, rows],
+            self.adjacency if shared else self.adjacency[rows],
         )
 
     def to(self, device: torch.device) -> GraphBatch:
         """Copy the tensors to a device."""
-        return GraphBatch(
-            self.graphs,
-            self.operations.to(device),
-            self.numbers.to(device),
-            self.live.to(device),
-            self.owner.to(device),
-            self.edges.to(device),
-            self.alike,
-        )
+        return GraphBatch(*(one.to(device) for one in vars(self).values()))

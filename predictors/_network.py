@@ -34,7 +34,7 @@ class NetworkSize:
 
 
 class _Linear(nn.Module):
-    """One linear layer per member: (members, rows, inputs) -> (members, rows, outputs)."""
+    """One linear layer per member: (members, ..., inputs) -> (members, ..., outputs)."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -43,11 +43,12 @@ class _Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+        rows = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
+        return rows.view(*x.shape[:-1], -1)
 
 
 class _Norm(nn.Module):
-    """Layer normalisation with gains of each member's own."""
+    """Layer normalisation with gains of each member's own: (members, nodes, graphs, width)."""
 
     def __init__(self, members: int, width: int) -> None:
         super().__init__()
@@ -55,7 +56,8 @@ class _Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.gain)
+        gain, bias = self.gain[:, None], self.bias[:, None]
+        return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:]), gain)
 
 
 class _Messages(nn.Module):
@@ -67,34 +69,36 @@ class _Messages(nn.Module):
         self.mix = _Linear(size.members, 5 * size.hidden, size.hidden)
         self.out = _Linear(size.members, size.hidden, size.hidden)
 
-    def forward(self, h: Tensor, batch: GraphBatch) -> Tensor:  # (members, nodes, hidden)
+    def forward(self, h: Tensor, batch: GraphBatch) -> Tensor:  # (members, nodes, graphs, hidden)
         x = self.norm(h)
         alive = x * batch.live
-        source, target = batch.edges
+        there, back = _collect(x, alive, batch.adjacency)
         heard = torch.cat(
-            [
-                x,
-                _collect(x, source, target, batch),
-                _collect(x, target, source, batch),
-                _collect(alive, source, target, batch) * batch.live,
-                _collect(alive, target, source, batch) * batch.live,
-            ],
-            dim=2,
+            [x, there[0], back[0], there[1] * batch.live, back[1] * batch.live], dim=3
         )
         update: Tensor = self.out(F.relu(self.mix(heard)))
         return h + update
 
 
-def _collect(x: Tensor, source: Tensor, target: Tensor, batch: GraphBatch) -> Tensor:
-    """Sum, for every node, over the nodes with an edge to it."""
-    if not batch.alike:
-        return _scatter(x[:, source], target, x.shape[1], "sum")
-    adjacency = x.new_zeros(batch.alike, batch.alike)
-    adjacency.index_put_((target, source), x.new_ones(()), accumulate=True)
-    members, _, hidden = x.shape
-    # Nodes of one kind lie together, so all networks share one product with the adjacency.
-    by_node = x.view(members, batch.alike, batch.graphs * hidden)
-    return torch.matmul(adjacency, by_node).view_as(x)
+def _collect(x: Tensor, alive: Tensor, adjacency: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Sum over the nodes with an edge to each node, and over those that it has an edge to.
+
+    Each sum is made of ``x`` and of ``alive``, both (members, nodes, graphs, hidden).
+    """
+    if adjacency.dim() == 2:
+        # Nodes of one kind lie together, so all networks share one product with the adjacency.
+        flat = [one.flatten(2) for one in (x, alive)]
+        return tuple(  # type: ignore[return-value]
+            [torch.matmul(edges, one).view_as(x) for one in flat]
+            for edges in (adjacency, adjacency.T)
+        )
+    both = torch.stack([x, alive])  # (2, members, nodes, graphs, hidden)
+    rows = both.permute(3, 2, 0, 1, 4)
+    flat_rows = rows.flatten(2)  # (graphs, nodes, 2 * members * hidden)
+    return tuple(  # type: ignore[return-value]
+        list(torch.bmm(edges, flat_rows).view_as(rows).permute(2, 3, 1, 0, 4))
+        for edges in (adjacency, adjacency.transpose(1, 2))
+    )
 
 
 class GraphNetwork(nn.Module):
@@ -126,18 +130,19 @@ class GraphNetwork(nn.Module):
 
     def calibrate(self, batch: GraphBatch) -> None:
         """Take mean and deviation of the nodes' numbers from these graphs."""
-        self.number_mean = batch.numbers.mean(0)
-        self.number_std = batch.numbers.std(0).clamp_min(1e-6)
+        numbers = batch.numbers[batch.there[:, :, 0] > 0]
+        self.number_mean = numbers.mean(0)
+        self.number_std = numbers.std(0).clamp_min(1e-6)
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Return a score of each network by each member, shape (members, graphs)."""
         dead = self.size.operations
-        surviving = torch.where(batch.live[:, 0] > 0, batch.operations, dead)
+        surviving = torch.where(batch.live[:, :, 0] > 0, batch.operations, dead)
         numbers = (batch.numbers - self.number_mean) / self.number_std
         h = (
             self.written[:, batch.operations]
             + self.surviving[:, surviving]
-            + self.numbers(numbers.expand(self.size.members, -1, -1))
+            + self.numbers(numbers.expand(self.size.members, -1, -1, -1))
         )
         for layer in self.messages:
             h = layer(h, batch)
@@ -148,35 +153,10 @@ class GraphNetwork(nn.Module):
 
 def _read_out(h: Tensor, batch: GraphBatch) -> Tensor:
     """Mean and maximum over the written and the live nodes: (members, graphs, 4 * hidden)."""
-    live = batch.live
-    alive = h * live
-    # A network without a live node reads zero rather than minus infinity.
-    masked = torch.where(live > 0, h, h.new_tensor(-1e4))
-    if batch.alike:
-        shape = (h.shape[0], batch.alike, batch.graphs, h.shape[2])
-        count = live.view(batch.alike, batch.graphs, 1).sum(0).clamp_min(1)
-        parts = (
-            h.view(shape).mean(1),
-            h.view(shape).amax(1),
-            alive.view(shape).sum(1) / count,
-            masked.view(shape).amax(1),
-        )
-    else:
-        owner, graphs = batch.owner, batch.graphs
-        count = _scatter(live[None], owner, graphs, "sum").clamp_min(1)
-        parts = (
-            _scatter(h, owner, graphs, "mean"),
-            _scatter(h, owner, graphs, "amax"),
-            _scatter(alive, owner, graphs, "sum") / count,
-            _scatter(masked, owner, graphs, "amax"),
-        )
-    *others, highest = parts
-    return torch.cat([*others, torch.where(highest > -1e3, highest, 0.0)], dim=2)
-
-
-def _scatter(x: Tensor, index: Tensor, size: int, reduce: str) -> Tensor:
-    """Reduce rows (members, rows, width) that share an index: (members, size, width)."""
-    target = x.new_zeros(x.shape[0], size, x.shape[2])
-    return target.scatter_reduce(
-        1, index[None, :, None].expand_as(x), x, reduce, include_self=False
-    )
+    parts = []
+    for counted in (batch.there, batch.live):
+        # A network without a live node reads zero rather than minus infinity.
+        count = counted.sum(0).clamp_min(1)
+        highest = torch.where(counted > 0, h, h.new_tensor(-1e4)).amax(1)
+        parts += [(h * counted).sum(1) / count, torch.where(highest > -1e3, highest, 0.0)]
+    return torch.cat(parts, dim=2)

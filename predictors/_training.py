@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +79,9 @@ def train_network(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = GraphNetwork(size).to(device)
-        batches = _Batches(graphs, targets, device)
-        network.calibrate(batches.take(kept)[0])
+        batch, targets = GraphBatch.of(graphs).to(device), targets.to(device)
+        kept = kept.to(device)
+        network.calibrate(batch.take(kept))
         optimiser = torch.optim.AdamW(
             network.parameters(),
             lr=training.learning_rate,
@@ -93,43 +94,24 @@ def train_network(
         )
         network.train()
         for _ in range(training.epochs):
-            turn = kept[torch.randperm(len(kept), generator=generator)]
+            turn = kept[torch.randperm(len(kept), generator=generator).to(device)]
             for rows in turn.chunk(steps):
-                batch, wanted = batches.take(rows)
                 optimiser.zero_grad()
-                loss(network(batch), wanted).sum().backward()  # type: ignore[no-untyped-call]
+                found = loss(network(batch.take(rows)), targets[rows])
+                found.sum().backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 cycle.step()
     return network.eval(), held_out.numpy()
 
 
-class _Batches:
-    """Picks networks out of the training set."""
-
-    def __init__(self, graphs: Sequence[Graph], targets: Tensor, device: torch.device) -> None:
-        self._graphs = graphs
-        self._targets = targets.to(device)
-        self._device = device
-        self._all = GraphBatch.of(graphs).to(device)
-
-    def take(self, rows: Tensor) -> tuple[GraphBatch, Tensor]:
-        rows = rows.to(self._device)
-        if self._all.alike:
-            return self._all.take(rows), self._targets[rows]
-        batch = GraphBatch.of([self._graphs[row] for row in rows.tolist()]).to(self._device)
-        return batch, self._targets[rows]
-
-
 def score(network: GraphNetwork, graphs: Sequence[Graph]) -> NDArray[np.float64]:
     """Return scores, shape (members, networks)."""
     device = next(network.parameters()).device
+    common_schema(graphs)
     with torch.inference_mode():
-        scores = [network(batch.to(device)).cpu() for batch in _portions(graphs)]
+        scores = [
+            network(GraphBatch.of(graphs[start : start + _PREDICTION_BATCH]).to(device)).cpu()
+            for start in range(0, len(graphs), _PREDICTION_BATCH)
+        ]
     joined: NDArray[np.float64] = torch.cat(scores, 1).double().numpy()
     return joined
-
-
-def _portions(graphs: Sequence[Graph]) -> Iterator[GraphBatch]:
-    common_schema(graphs)
-    for start in range(0, len(graphs), _PREDICTION_BATCH):
-        yield GraphBatch.of(graphs[start : start + _PREDICTION_BATCH])

@@ -38,12 +38,12 @@ def network() -> GraphNetwork:
     return GraphNetwork(NetworkSize(7, 4, hidden=16, layers=2, members=2)).eval()
 
 
-def test_the_dense_layout_and_the_general_one_score_alike(network: GraphNetwork) -> None:
+def test_edges_of_all_and_edges_of_each_score_alike(network: GraphNetwork) -> None:
     graphs, _ = networks(50)
-    dense, general = GraphBatch.of(graphs), GraphBatch.of(graphs, dense=False)
-    assert (dense.alike, general.alike) == (8, 0)
-    network.calibrate(dense)
-    torch.testing.assert_close(network(dense), network(general), rtol=1e-4, atol=1e-5)
+    shared, own = GraphBatch.of(graphs), GraphBatch.of(graphs, shared=False)
+    assert (shared.adjacency.shape, own.adjacency.shape) == ((8, 8), (50, 8, 8))
+    network.calibrate(shared)
+    torch.testing.assert_close(network(shared), network(own), rtol=1e-4, atol=1e-5)
 
 
 def test_graphs_of_different_sizes_do_not_disturb_each_other(network: GraphNetwork) -> None:
@@ -100,8 +100,8 @@ def test_a_network_without_a_live_node_has_a_finite_score(network: GraphNetwork)
     dead = Graph(
         graph.schema, graph.operations, graph.numbers, graph.edges, np.zeros_like(graph.live)
     )
-    for dense in (True, False):
-        assert network(GraphBatch.of([dead], dense=dense)).abs().max() < 100
+    for shared in (True, False):
+        assert network(GraphBatch.of([dead], shared=shared)).abs().max() < 100
 
 
 def test_members_do_not_touch_each_other(network: GraphNetwork) -> None:
@@ -198,8 +198,10 @@ def test_almost_everything_held_out_leaves_one_to_learn_from() -> None:
 def test_an_edge_that_is_written_twice_counts_twice(network: GraphNetwork) -> None:
     graph = networks(1)[0][0]
     doubled = replace(graph, edges=np.concatenate([graph.edges, graph.edges[:3]]))
-    dense, general = (network(GraphBatch.of([doubled], dense=dense)) for dense in (True, False))
-    torch.testing.assert_close(dense, general, rtol=1e-4, atol=1e-5)
+    shared, own = (network(GraphBatch.of([doubled], shared=one)) for one in (True, False))
+    torch.testing.assert_close(shared, own, rtol=1e-4, atol=1e-5)
+    once = network(GraphBatch.of([graph]))
+    assert (shared - once).abs().min() > 1e-4
 
 
 def test_all_of_a_batch_stays_on_its_device(network: GraphNetwork) -> None:
