@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import sleep
 from typing import Self
 
@@ -64,9 +64,24 @@ class LiteRTDevice(Device):
             DeviceLostError: the device does not answer.
         """
 
+    def usual(self, rounds: Iterable[Round]) -> float | None:  # noqa: ARG002
+        """Return the condition of a series that ``summarise`` compares each round's with.
+
+        Args:
+            rounds: of all models of the series.
+
+        Returns:
+            A number; None where the device knows no such condition, or no round has it.
+        """
+        return None
+
     @abstractmethod
-    def summarise(self, rounds: Sequence[Round]) -> dict[str, float]:
+    def summarise(self, rounds: Sequence[Round], usual: float | None = None) -> dict[str, float]:
         """Reduce a model's rounds to the columns of a table.
+
+        Args:
+            rounds: of one model.
+            usual: what ``usual`` returned of the series; None: of these rounds.
 
         Returns:
             At least ``latency_ms`` (the headline: the most repeatable figure of this device),
@@ -85,6 +100,14 @@ class LiteRTDevice(Device):
             DeviceLostError: the device does not answer.
         """
         return math.inf
+
+    def hold(self) -> None:
+        """Keep others away from the device, where others can reach it, while nothing runs there.
+
+        Raises:
+            UserError: others took it meanwhile.
+            DeviceLostError: the device does not answer.
+        """
 
     def prepare(self, model: TFLiteModel) -> None:
         """Put a model where the device can run it, unless it is; ``time`` does so too.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
 import itertools
 import math
@@ -10,7 +9,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
@@ -49,7 +48,7 @@ class LocalDevice(LiteRTDevice):
 
     With one thread the headline comes of the running thread's CPU time, which other programs
     disturb least: the mean over the rounds of the least, divided by the square root of the round's
-    pace. The pace is how much longer than usual in this process a reference network needed just
+    pace. The pace is how much longer than usual in its series a reference network needed just
     before and after the round: where the other core is busy, both share caches and clock, but a
     model feels it less than all of the pace. With more threads CPU time says nothing, and the
     headline is the minimum of the wall time.
@@ -85,7 +84,6 @@ class LocalDevice(LiteRTDevice):
         self._trusted: set[str] = set()
         self._checked = -_CHECK_EVERY_S
         self._fastest = np.inf
-        self._paces: list[float] = []  # in order of size
         self._conditions: Mapping[str, str | float | None] = {}
 
     def identity(self) -> Mapping[str, str]:
@@ -109,19 +107,22 @@ class LocalDevice(LiteRTDevice):
         try:
             interpreter = self._runtime.load(model.content, self.plan.threads)
             fill_inputs(interpreter)
+            before = self._reference_ms()
             for _ in range(self.plan.warmup):
                 interpreter.invoke()
-            before = _reference_s()
             samples = _time(interpreter.invoke, self.plan.runs)
-            pace = self._pace((before + _reference_s()) / 2)
+            after = self._reference_ms()
         except (ValueError, RuntimeError, MemoryError) as error:
             raise ModelError(f"the runtime cannot run '{model.name}': {one_line(error)}") from None
-        return Round(samples, {**self._conditions, "pace": pace})
+        if before is None or after is None:
+            return Round(samples, self._conditions)
+        return Round(samples, {**self._conditions, "reference_ms": round((before + after) / 2, 5)})
 
-    def _pace(self, seconds: float) -> float:
-        """Return the reference network's time as a share of what is usual in this process."""
-        bisect.insort(self._paces, seconds)
-        return round(seconds / self._paces[len(self._paces) // 2], 4)
+    def _reference_ms(self) -> float | None:
+        """Return the least CPU time that the reference network needs now, where CPU time counts."""
+        if self._clock != "cpu_ms":
+            return None
+        return min(_time(_reference(0).invoke, _PACE_RUNS)["cpu_ms"])
 
     def _try(self, model: TFLiteModel) -> None:
         if model.maker == MAKER or model.sha256 in self._trusted:
@@ -130,12 +131,19 @@ class LocalDevice(LiteRTDevice):
             raise ModelError(f"the runtime cannot run '{model.name}': it {reason}")
         self._trusted.add(model.sha256)
 
-    def summarise(self, rounds: Sequence[Round]) -> dict[str, float]:
+    def usual(self, rounds: Iterable[Round]) -> float | None:
+        """Return the median time of the reference network, in ms."""
+        known = [float(one.conditions.get("reference_ms") or np.nan) for one in rounds]
+        return None if np.isnan(known).all() else float(np.nanmedian(known))
+
+    def summarise(self, rounds: Sequence[Round], usual: float | None = None) -> dict[str, float]:
         """Reduce rounds to columns: headline, minimum and deviation are of the headline's clock."""
         counted = self.samples(rounds)
         wall = [value for one in rounds for value in one.samples["wall_ms"]]
         return {
-            "latency_ms": _headline(rounds) if self._clock == "cpu_ms" else min(counted),
+            "latency_ms": _headline(rounds, usual or self.usual(rounds))
+            if self._clock == "cpu_ms"
+            else min(counted),
             "latency_ms_min": min(counted),
             "latency_ms_std": statistics.pstdev(counted),
             "latency_ms_wall_median": statistics.median(wall),
@@ -186,7 +194,6 @@ class LocalDevice(LiteRTDevice):
         self._fastest = min(self._fastest, typical)
         self._conditions = {
             "share_of_core": round(share, 3),
-            "reference_ms": round(1e3 * typical, 5),
             "load": round(os.getloadavg()[0], 2),
             **_cpu_state(),
         }
@@ -211,17 +218,13 @@ def _time(invoke: Callable[[], object], runs: int) -> dict[str, tuple[float, ...
     return {"cpu_ms": tuple(cpu), "wall_ms": tuple(wall)}
 
 
-def _headline(rounds: Sequence[Round]) -> float:
+def _headline(rounds: Sequence[Round], usual: float | None) -> float:
     """Return what ``LocalDevice`` says of one thread."""
+    paces = [float(one.conditions.get("reference_ms") or np.nan) / (usual or 1) for one in rounds]
     return statistics.fmean(
-        min(one.samples["cpu_ms"]) / math.sqrt(float(one.conditions.get("pace") or 1))
-        for one in rounds
+        min(one.samples["cpu_ms"]) / (1 if math.isnan(pace) else math.sqrt(pace))
+        for one, pace in zip(rounds, paces, strict=True)
     )
-
-
-def _reference_s() -> float:
-    """Return the least CPU time that the reference network needs now, in seconds."""
-    return min(_time(_reference(0).invoke, _PACE_RUNS)["cpu_ms"]) / 1e3
 
 
 def _run_for_a_moment(reference: Any) -> tuple[float, list[float]]:  # noqa: ANN401 - untyped

@@ -151,7 +151,7 @@ class SpreadSweep:
             failed += self._keep(share, outcome.value or _Shared(failures={source.key: reason}))
             work.count(share.rounds)
         seconds = time.perf_counter() - began
-        return SweepResult(work.models - failed, failed, 0.0, seconds)
+        return SweepResult(work.models - failed, failed, None, seconds)
 
     def _keep(self, share: _Share, shared: _Shared) -> int:
         """Store what a worker gives back; return how many of its models failed."""

@@ -199,6 +199,14 @@ class Store:
             found.setdefault(key, set()).add(number)
         return found
 
+    def failed(self, series: Series) -> set[str]:
+        """Return the keys of the models that failed."""
+        with self._said_plainly():
+            rows = self._db.execute(
+                "SELECT key FROM models WHERE series = ? AND error IS NOT NULL", (series.id,)
+            ).fetchall()
+        return {key for (key,) in rows}
+
     def record(self, series: Series, key: str) -> ModelRecord | None:
         """Return what is known of one model, or None."""
         with self._said_plainly():

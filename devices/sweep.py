@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import random
@@ -57,13 +56,13 @@ class SweepResult:
     Attributes:
         measured: models with all rounds.
         failed: models without; the store knows why.
-        convert_s: seconds spent on making models.
+        convert_s: seconds spent on making models; None where workers make and measure them.
         measure_s: seconds spent on measuring them.
     """
 
     measured: int
     failed: int
-    convert_s: float
+    convert_s: float | None
     measure_s: float
 
 
@@ -78,7 +77,8 @@ def describe_series(device: LiteRTDevice, **more: str) -> dict[str, Any]:
     # More rounds may be added later, and patience changes no figure.
     for name in ("rounds", "timeout_s"):
         del plan[name]
-    return {"device": dict(device.identity()), "plan": plan, **more}
+    headline = {"headline": device.notes["latency_ms"]}  # changed once: rounds do not tell
+    return {"device": dict(device.identity()), "plan": plan, **headline, **more}
 
 
 @contextlib.contextmanager
@@ -158,7 +158,8 @@ class Work:
         self.models = len(distinct)
         left = self.left(distinct)
         # One that failed in a round that is not asked for any more has to be made again, no more.
-        unfinished = [key for key in distinct if left[key] or self._failed(key)]
+        failed = store.failed(series)
+        unfinished = [key for key in distinct if left[key] or key in failed]
         order.shuffle(unfinished)
         self.sources = {key: distinct[key] for key in unfinished}
         self._total = rounds * len(distinct)
@@ -171,10 +172,6 @@ class Work:
             key: [number for number in range(self._rounds) if number not in done.get(key, ())]
             for key in keys
         }
-
-    def _failed(self, key: str) -> bool:
-        record = self._store.record(self._series, key)
-        return record is not None and record.error is not None
 
     def count(self, rounds: int) -> None:
         """Count rounds as done, and report."""
@@ -251,6 +248,7 @@ class Sweep:
     say: Callable[[str], None]
     seed: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+    _losses: _Losses = field(default_factory=_Losses, init=False)
 
     def run(self, sources: Sequence[ModelSource], progress: Progress | None = None) -> SweepResult:
         """Measure what the store does not hold yet; models that failed before are tried again.
@@ -287,10 +285,6 @@ class Sweep:
             shutil.rmtree(self.folder, ignore_errors=True)
         return SweepResult(work.models - failed, failed, convert_s, measure_s)
 
-    @functools.cached_property
-    def _losses(self) -> _Losses:
-        return _Losses()
-
     def _make(self, sources: Sequence[ModelSource]) -> dict[str, _Made]:
         """Make models and put them into the folder; note those that cannot be made."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -298,6 +292,7 @@ class Sweep:
         outcomes = self.executor.run(_call, sources)
         for source, outcome in zip(sources, outcomes, strict=True):
             self._pause(0)
+            self._reach(self.device.hold)
             model = outcome.value
             if model is None:
                 reason = outcome.error or ""
@@ -342,7 +337,7 @@ class Sweep:
         for number in range(self.device.plan.rounds):
             turn = [key for key in made if number in left[key] and key not in failed]
             order.shuffle(turn)
-            for key, result in take_turns(turn, lambda key: self._time(made[key])):
+            for key, result in take_turns(turn, lambda key: self._time(key, made[key])):
                 if isinstance(result, Round):
                     self.store.add_round(self.series, key, number, result)
                     work.count(1)
@@ -352,24 +347,27 @@ class Sweep:
                     work.count(sum(later >= number for later in left[key]))
         return len(failed)
 
-    def _time(self, made: _Made) -> Round:
+    def _time(self, key: str, made: _Made) -> Round:
         """Measure one round of a model, also where the device is lost meanwhile and comes back."""
         self._pause(0)
         with models_kept(self.folder):
             model = made.read()
-        for _ in range(_LOSSES):
+        for left in reversed(range(_LOSSES)):
             self._reach(lambda: self._make_ready(model))
             try:
                 result = self.device.time(model)
             except DeviceLostError as error:
-                lost = error
+                reason = f"the device was lost {_LOSSES} times while it ran this model: {error}"
+                if not left:  # noted now: the device may not come back
+                    self.store.add_failure(self.series, key, made.name, reason)
                 self._reconnect(error)
+            except ModelError:
+                self._losses.in_a_row = 0  # the device answered
+                raise
             else:
                 self._losses.in_a_row = 0
                 return result
-        raise _BringsDownError(
-            f"the device was lost {_LOSSES} times while it ran this model: {lost}"
-        )
+        raise _BringsDownError(reason)
 
     def _make_ready(self, model: TFLiteModel) -> None:
         self.device.wait_until_fit(self.say, self._pause)

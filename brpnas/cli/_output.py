@@ -111,15 +111,20 @@ def refuse(ctx: typer.Context, name: str, owner: str) -> None:
         name: of the option's parameter.
         owner: the option that it goes with.
     """
-    # By name: typer has its own copy of the enumeration of sources.
-    given = ctx.get_parameter_source(name)
-    if given is not None and given.name == "COMMANDLINE":
+    if _given(ctx, name):
         (option,) = (one.opts[0] for one in ctx.command.params if one.name == name)
         raise UserError(f"{option} goes with {owner}")
 
 
+def _given(ctx: typer.Context, name: str) -> bool:
+    """Tell whether an option was given on the command line."""
+    # By name: typer has its own copy of the enumeration of sources.
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:
-    """Return the command that was given, with every option spelled out, for a POSIX shell.
+    """Return the command that was given, with every option that was, for a POSIX shell.
 
     Args:
         ctx: the command's context.
@@ -128,7 +133,7 @@ def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:
     words = ["brpnas", str(ctx.info_name)]
     for parameter in ctx.command.params:
         value = ctx.params.get(str(parameter.name))
-        if parameter.name in leave_out or value is None:
+        if parameter.name in leave_out or value is None or not _given(ctx, str(parameter.name)):
             continue
         if isinstance(value, bool):
             names = parameter.opts if value else parameter.secondary_opts

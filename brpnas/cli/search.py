@@ -102,7 +102,7 @@ def search(
     budget: Annotated[int, typer.Option(min=1, help="Networks to evaluate.")] = 100,
     iterations: Annotated[
         int, typer.Option(min=1, help="Rounds of brp; a last one takes only the top.")
-    ] = 5,
+    ] = 10,
     limit_quantile: Annotated[
         float,
         typer.Option(

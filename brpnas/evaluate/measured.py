@@ -10,6 +10,7 @@ from brpnas.devices.litert import LiteRTDevice
 from brpnas.devices.store import ModelRecord, Store
 from brpnas.devices.sweep import Sweep, describe_series
 from brpnas.devices.tflite.sources import ModelSource
+from brpnas.devices.timing import Round
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.executors import Executor
 from brpnas.spaces import Architecture
@@ -47,6 +48,7 @@ class MeasuringEvaluator(Evaluator[A]):
         self._executor = executor
         self._source = source
         self._say = say
+        self._seen: list[Round] = []
 
     def evaluate(self, archs: Sequence[A]) -> Iterator[Evaluation]:
         """Yield the latencies of each network, in order; a failed measurement gives NaN.
@@ -60,6 +62,7 @@ class MeasuringEvaluator(Evaluator[A]):
             models = self._folder / "models"
             Sweep(self._device, store, series, self._executor, models, self._say).run(sources)
             records = [store.record(series, source.key) for source in sources]
+        self._seen += [one for record in records if record for one in record.rounds.values()]
         yield from map(self._evaluation, records)
 
     def _evaluation(self, record: ModelRecord | None) -> Evaluation:
@@ -67,5 +70,7 @@ class MeasuringEvaluator(Evaluator[A]):
             missing = dict.fromkeys(self.metrics, float("nan"))
             return Evaluation(missing, record.error if record else "was not measured")
         rounds = [record.rounds[number] for number in sorted(record.rounds)]
-        columns = self._device.summarise(rounds[: self._device.plan.rounds])
+        columns = self._device.summarise(
+            rounds[: self._device.plan.rounds], self._device.usual(self._seen)
+        )
         return Evaluation({name: columns[name] for name in self.metrics})

@@ -104,7 +104,10 @@ def export(job: Job, models: Models, command: str) -> Table:
         for key in dict.fromkeys([*keys.values(), *job.store.done(job.series)])
     }
     records = {key: record for key, record in found.items() if record is not None}
-    asked = {text: _row(job.device, records.get(key, _UNKNOWN)) for text, key in keys.items()}
+    usual = job.device.usual(one for record in records.values() for one in record.rounds.values())
+    asked = {
+        text: _row(job.device, records.get(key, _UNKNOWN), usual) for text, key in keys.items()
+    }
     if not any("latency_ms" in row for row in asked.values()):
         reasons = list(dict.fromkeys(row["error"] for row in asked.values()))
         more = [f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else []
@@ -112,9 +115,10 @@ def export(job: Job, models: Models, command: str) -> Table:
         raise UserError(f"none of {len(asked)} models could be measured: {text}")
     before = read_table(job.table) if job.table.exists() else None
     others = records.keys() - set(keys.values())
-    rows = _earlier(job.device, before, [records[key] for key in records if key in others])
+    rows = _earlier(job.device, before, [records[key] for key in records if key in others], usual)
     rows |= {
-        text: row
+        # What failed now has kept the figures of the rounds that it had before.
+        text: row if "latency_ms" in row else {**rows.get(text, {}), **row}
         for text, row in asked.items()
         if text not in rows or row.get("error") != _NOT_YET  # more rounds that did not come
     }
@@ -130,7 +134,10 @@ def export(job: Job, models: Models, command: str) -> Table:
 
 
 def _earlier(
-    device: LiteRTDevice, before: Table | None, records: Iterable[ModelRecord]
+    device: LiteRTDevice,
+    before: Table | None,
+    records: Iterable[ModelRecord],
+    usual: float | None,
 ) -> dict[str, dict[str, Any]]:
     """Return the rows of a table that is there, and those of further models that are measured."""
     rows: dict[str, dict[str, Any]] = {}
@@ -141,7 +148,7 @@ def _earlier(
     # Rows that share a model bear other texts than the store has.
     there = {row.get("model_sha256") for row in rows.values()}
     for record in records:
-        row = _row(device, record)
+        row = _row(device, record, usual)
         if record.name not in rows and record.sha256 not in there and "error" not in row:
             rows[record.name] = row
     return rows
@@ -155,16 +162,19 @@ def _after(before: str, command: str) -> str:
     return " && ".join(steps)
 
 
-def _row(device: LiteRTDevice, record: ModelRecord) -> dict[str, Any]:
+def _row(device: LiteRTDevice, record: ModelRecord, usual: float | None) -> dict[str, Any]:
     made = {"model_bytes": record.bytes, "model_sha256": record.sha256, "maker": record.maker}
     made = {name: value for name, value in made.items() if value is not None}
     rounds = [record.rounds[number] for number in sorted(record.rounds)][: device.plan.rounds]
     if record.error is not None or len(rounds) < device.plan.rounds:
         return {**made, "error": record.error or _NOT_YET}
+    columns = device.summarise(rounds, usual)
+    references = [one.conditions.get("reference_ms") for one in rounds]
     return {
-        **{name: round(value, _DECIMALS) for name, value in device.summarise(rounds).items()},
+        **{name: round(value, _DECIMALS) for name, value in columns.items()},
         **made,
         "samples_ms": _samples_text(device, rounds),
+        **({} if None in references else {"reference_ms": ";".join(map(str, references))}),
     }
 
 
@@ -203,6 +213,7 @@ def _card(job: Job, records: Sequence[ModelRecord], models: Models, command: str
             "model_sha256": "of the flatbuffer that was measured",
             "maker": "what wrote the flatbuffer",
             "samples_ms": "what latency_ms is made of; a semicolon between rounds",
+            "reference_ms": "time of the reference network in each round",
         },
     )
 

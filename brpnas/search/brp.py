@@ -42,7 +42,7 @@ class BRPSchedule:
     """
 
     budget: int
-    iterations: int = 5
+    iterations: int = 10
     initial: int | None = None
     top_share: float = 0.5
     final: float = 0.2

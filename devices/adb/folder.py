@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import platform
+import re
 import secrets
 import time
 
@@ -21,6 +22,9 @@ __all__ = ["WorkFolder"]
 # Models stay on the phone for the next round; above this those unused for longest are removed.
 _KEPT_BYTES = 512 * 2**20
 _SPARE_BYTES = 8 * 2**20  # Android complains, and apps fail, on a disk that is full to the brim
+# What df and stat say; a linker's or a shell's warnings may stand between.
+_FREE = re.compile(r"^\S* +\d+ +\d+ +(\d+) +\d+% ", re.MULTILINE)
+_MODEL = re.compile(r"^(\d+) (?:\./)?([0-9a-f]{64}\.tflite)$", re.MULTILINE)
 _CLAIM_EVERY_S = 30.0
 
 
@@ -139,12 +143,10 @@ class WorkFolder:
 
     def _look(self) -> tuple[float, dict[str, int]]:
         """Return the bytes that are free, and those of each model, the longest unused first."""
-        line, _, rest = self._transport.script(ROOM, [self.path]).text.partition("\n")
-        columns = line.split()
-        told = len(columns) >= 6 and columns[-3].isdigit()
-        words = rest.split()
-        sizes = {name: int(size) for size, name in zip(words[::2], words[1::2], strict=True)}
-        return (int(columns[-3]) * 1024.0 if told else math.inf), sizes
+        text = self._transport.script(ROOM, [self.path]).text
+        free = _FREE.search(text)
+        sizes = {name: int(size) for size, name in _MODEL.findall(text)}
+        return (int(free[1]) * 1024.0 if free else math.inf), sizes
 
     def _make_room(self, model: TFLiteModel) -> None:
         free, sizes = self._look()

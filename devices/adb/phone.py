@@ -78,6 +78,15 @@ class Phone(LiteRTDevice):
         """Return how many bytes of models the phone keeps at a time."""
         return self._folder.room_bytes()
 
+    def hold(self) -> None:
+        """Keep others away from the phone.
+
+        Raises:
+            DeviceLostError: no answer.
+            UserError: its folder cannot be written, or somebody else uses it.
+        """
+        self._folder.claim()
+
     def prepare(self, model: TFLiteModel) -> None:
         """Put a model on the phone, and the benchmark program if it is this machine's.
 
@@ -118,7 +127,11 @@ class Phone(LiteRTDevice):
         told = {name: self._conditions[name] for name in _SLOW if name in self._conditions}
         return Round(samples, {**_named(before, "before"), **_named(after, "after"), **told})
 
-    def summarise(self, rounds: Sequence[Round]) -> dict[str, float]:
+    def summarise(
+        self,
+        rounds: Sequence[Round],
+        usual: float | None = None,  # noqa: ARG002 - a phone is waited for instead
+    ) -> dict[str, float]:
         """Reduce rounds to columns; the headline is the minimum of all runs."""
         minima = self.samples(rounds)
         counts = _values(rounds, "count")

@@ -220,6 +220,10 @@ class FunctionModel:
         The file of the function counts too: what a module's ``forward`` does is in no text of it.
         """
         module, inputs = self._call()
+        with _users_code(f"model '{self.name}': its weights cannot be read"):
+            return self._hash(module, inputs)
+
+    def _hash(self, module: nn.Module, inputs: Inputs) -> str:
         weights = hashlib.sha256(repr(module).encode())
         file = sys.modules[self.target.partition(":")[0]].__file__
         if file is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -23,6 +25,7 @@ from brpnas.devices.store import Store
 from brpnas.devices.tflite import convert
 from brpnas.predictors import PREDICTORS
 from brpnas.resolver import SPACES
+from brpnas.spaces import NASBench201
 
 PROGRAM = (sys.executable, "-c", "from brpnas.cli import main; main()")
 SMALL = ("--cells-per-stage", 1, "--channels", 4, "--input-size", 8)
@@ -69,6 +72,17 @@ def test_cells_on_this_machine(brpnas: Any) -> None:
     assert table.card.space == "nasbench201"
     assert "ai-edge-litert" in table.card.device
     assert "--sample 5" in table.card.rebuild
+
+
+def test_the_command_on_the_card_makes_the_table(brpnas: Any) -> None:
+    (only,) = NASBench201().sample(1, np.random.default_rng(0))
+    Path("one.txt").write_text(f"{only}\n")
+    brpnas("measure", *SPACE, "--archs", "one.txt", "--out", "t.parquet")
+    program, *words = shlex.split(open_table("t.parquet").card.rebuild)
+    assert program == "brpnas"
+    words[words.index("t.parquet")] = "again.parquet"
+    brpnas(*words)
+    assert open_table("again.parquet").archs == open_table("t.parquet").archs
 
 
 def test_all_kinds_of_models_and_one_that_cannot_be_measured(brpnas: Any, model: str) -> None:
@@ -150,7 +164,7 @@ def test_other_networks_are_added_to_the_table(brpnas: Any) -> None:
     pd.testing.assert_frame_equal(after.frame[:2], before)
     assert after.frame["maker"].str.startswith("brpnas ").all()
     first, second = after.card.rebuild.split(" && ")
-    assert "--seed 0" in first
+    assert "--sample 2 --channels" in first
     assert second.endswith("--seed 1 --resume")
 
 

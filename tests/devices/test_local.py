@@ -50,13 +50,13 @@ def test_a_round_holds_cpu_and_wall_time_of_every_run() -> None:
 
 
 ROUNDS = [
-    Round({"cpu_ms": (1.0, 2.0, 6.0), "wall_ms": (9.0, 3.0, 7.0)}),
-    Round({"cpu_ms": (12.0, 8.0, 8.0), "wall_ms": (5.0, 4.0, 8.0)}, {"pace": 4.0}),
+    Round({"cpu_ms": (1.0, 2.0, 6.0), "wall_ms": (9.0, 3.0, 7.0)}, {"reference_ms": 0.2}),
+    Round({"cpu_ms": (12.0, 8.0, 8.0), "wall_ms": (5.0, 4.0, 8.0)}, {"reference_ms": 0.8}),
 ]
 
 
 def test_the_headline_of_one_thread_is_the_mean_of_each_rounds_best_at_its_pace() -> None:
-    columns = LocalDevice(TimingPlan()).summarise(ROUNDS)
+    columns = LocalDevice(TimingPlan()).summarise(ROUNDS, usual=0.2)
     assert columns == {
         "latency_ms": 2.5,  # of 1 / sqrt(1) and 8 / sqrt(4)
         "latency_ms_min": 1.0,
@@ -67,13 +67,22 @@ def test_the_headline_of_one_thread_is_the_mean_of_each_rounds_best_at_its_pace(
     }
 
 
-def test_the_pace_is_how_slow_the_reference_network_is_just_now() -> None:
-    device, model = LocalDevice(PLAN), _model(8)
-    assert device.time(model).conditions["pace"] == 1.0
-    device._paces = [1e-9] * 99
-    slow = device.time(model).conditions["pace"]
-    assert isinstance(slow, float)
-    assert slow > 100
+def test_the_usual_pace_is_the_median_of_all_rounds() -> None:
+    device = LocalDevice(TimingPlan())
+    assert device.usual([*ROUNDS, ROUNDS[1]]) == 0.8
+    assert device.usual([Round({"cpu_ms": (1.0,), "wall_ms": (1.0,)})]) is None
+    # Of nothing but these rounds: 0.5.
+    alone = device.summarise(ROUNDS)["latency_ms"]
+    assert alone == pytest.approx((1 / np.sqrt(0.4) + 8 / np.sqrt(1.6)) / 2)
+
+
+def test_a_round_notes_the_reference_network_where_cpu_time_counts() -> None:
+    model = _model(8)
+    reference = LocalDevice(PLAN).time(model).conditions["reference_ms"]
+    assert isinstance(reference, float)
+    assert 0 < reference < 100
+    several = LocalDevice(TimingPlan(rounds=1, runs=1, threads=2)).time(model)
+    assert "reference_ms" not in several.conditions
 
 
 def test_the_headline_of_several_threads_is_the_smallest_wall_time() -> None:
@@ -196,7 +205,6 @@ def test_an_idle_machine_is_measured_at_once(clock: _Clock) -> None:
     conditions = LocalDevice(PLAN).wait_until_fit(said.append, clock.sleep)
     assert (said, clock.slept) == ([], [])
     assert conditions["share_of_core"] == 1.0
-    assert conditions["reference_ms"] == pytest.approx(10)
 
 
 def test_a_busy_machine_is_waited_for(clock: _Clock) -> None:

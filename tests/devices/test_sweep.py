@@ -209,9 +209,19 @@ def test_a_device_that_every_model_brings_down_ends_the_sweep(
 ) -> None:
     names = [f"m{number}" for number in range(9)]
     device = scripted(PLAN, {name: [DeviceLostError("reboot")] * 9 for name in names})
+    sweep = make(device)
     with pytest.raises(UserError, match="that was the 12th time"):
-        make(device).run([named(name) for name in names])
+        sweep.run([named(name) for name in names])
     assert len(device.timed) == 12
+    for name in set(device.timed):
+        assert str(_record(sweep, name).error).startswith("the device was lost 3 times while")
+
+
+def test_an_answer_ends_a_row_of_losses(make: Any, scripted: Any, named: Any) -> None:
+    names = [f"m{number}" for number in range(14)]
+    script = {name: [DeviceLostError("cable"), *[ModelError("no")] * 2] for name in names}
+    sweep = make(scripted(PLAN, script))
+    assert sweep.run([named(name) for name in names]).failed == 14
 
 
 def test_losses_with_rounds_in_between_are_borne(make: Any, scripted: Any, named: Any) -> None:

@@ -58,7 +58,7 @@ def test_a_table_has_figures_samples_and_card(store: Store, tmp_path: Path) -> N
     assert card.source.endswith("models made by test")
     assert card.conditions == (
         "2 rounds in random order over the models, each 0 warm-up and 2 counted runs; threads: 1; "
-        "delegate: cpu; precision: fp32; load: 1 to 1, median 1"
+        "delegate: cpu; headline: the mean; precision: fp32; load: 1 to 1, median 1"
     )
     assert card.rebuild == "brpnas measure --model x"
     assert card.columns["latency_ms"] == "the mean"
@@ -165,6 +165,21 @@ def test_what_was_measured_before_a_kill_becomes_rows_too(store: Store) -> None:
     store.add_round(job.series, "key of c", 0, Round({"cpu_ms": (1.0,) * 2}, {}))
     end(job, UserError("lost"), _models(renamed="b"), "")
     assert read_table(job.table).archs == ["a", "renamed"]
+
+
+def test_a_failure_in_a_further_round_does_not_take_figures_away(store: Store) -> None:
+    job = _measured(store, ScriptedDevice(PLAN), "a", "b")
+    end(job, UserError("lost"), _models("a", "b"), "")
+    before = read_table(job.table).frame
+    more = ScriptedDevice(TimingPlan(rounds=3, runs=2, warmup=0))
+    (job,) = open_jobs(store, [more], {"precision": "fp32"}, [job.table])
+    store.add_round(job.series, "key of a", 2, Round({"cpu_ms": (1.0,) * 2}, {}))
+    store.add_failure(job.series, "key of b", "b", "it crashed")
+    assert end(job, UserError("lost"), _models("a", "b"), "").error is not None
+    after = read_table(job.table).frame
+    assert after["error"].tolist()[1] == "it crashed"
+    assert after["n_samples"].tolist() == [6, 4]
+    pd.testing.assert_series_equal(after["latency_ms"], before["latency_ms"])
 
 
 def test_rounds_that_are_missing_do_not_take_figures_away(store: Store) -> None:

@@ -47,6 +47,14 @@ def test_models_that_were_unused_for_longest_make_room(
     assert present(phone_emulator, large) == ["0", "1", "3"]
 
 
+def test_warnings_between_what_the_phone_says_are_passed_over(
+    phone: MakePhone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = "WARNING: linker: /data/local/tmp/x has text relocations 12\n"
+    monkeypatch.setattr(folder, "ROOM", folder.ROOM.replace("df -k", f"echo '{noise}'; df -k"))
+    assert 0 < phone().room_bytes() < float("inf")
+
+
 def test_a_sweep_of_more_than_the_phone_keeps_pushes_every_model_once(
     phone: MakePhone,
     phone_emulator: EmulatedPhone,

@@ -296,6 +296,14 @@ def test_functions_that_fail(
         function(body)()
 
 
+def test_weights_that_cannot_be_read_are_the_users_error(
+    function: Callable[[str], FunctionModel],
+) -> None:
+    lazy = function("return nn.LazyConv2d(4, 3), torch.zeros(1, 3, 8, 8)")
+    with pytest.raises(UserError, match="its weights cannot be read: "):
+        _ = lazy.key
+
+
 def test_what_users_code_prints_goes_to_stderr(
     function: Callable[[str], FunctionModel], capsys: pytest.CaptureFixture[str]
 ) -> None:
