@@ -26,6 +26,9 @@ A = TypeVar("A", bound=Architecture)
 _log = logging.getLogger(__name__)
 
 
+_FEWEST_FIRST = 8
+
+
 @dataclass(frozen=True)
 class BRPSchedule:
     """How the budget is divided.
@@ -33,7 +36,7 @@ class BRPSchedule:
     Attributes:
         budget: networks asked for in all.
         iterations: rounds that explore; the first is random.
-        initial: networks of the first round; an equal share if None.
+        initial: networks of the first round; an equal share if None, but not too few to learn from.
         top_share: share of each later round that is taken from the top of the ranking.
         final: share of the budget that is taken from the top alone, after the last round.
 
@@ -63,7 +66,8 @@ class BRPSchedule:
     def rounds(self) -> list[int]:
         """Return the number of networks of each iteration and of the final round."""
         explored = max(self.budget - int(self.budget * self.final), self.initial or 1)
-        first = self.initial or -(-explored // self.iterations)
+        share = -(-explored // self.iterations)
+        first = self.initial or min(max(share, _FEWEST_FIRST), explored)
         later = self.iterations - 1
         sizes = [(explored - first + place) // later for place in range(later)][::-1]
         return [first, *sizes, self.budget - first - sum(sizes)]

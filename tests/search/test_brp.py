@@ -74,14 +74,16 @@ def walk(strategy: Strategy[Cell], portion: int = 1000) -> list[Candidate[Cell]]
 @pytest.mark.parametrize(
     ("schedule", "rounds"),
     [
-        (BRPSchedule(100), [16, 16, 16, 16, 16, 20]),
-        (BRPSchedule(100, final=0), [20, 20, 20, 20, 20, 0]),
+        (BRPSchedule(100), [8] * 10 + [20]),
+        (BRPSchedule(100, final=0), [10] * 10 + [0]),
+        (BRPSchedule(50), [8, 4, 4, 4, 4, 4, 3, 3, 3, 3, 10]),
         (BRPSchedule(100, iterations=2, initial=50, final=0.1), [50, 40, 10]),
         (BRPSchedule(23, iterations=3, final=0), [8, 8, 7, 0]),
-        (BRPSchedule(3), [1, 1, 1, 0, 0, 0]),
-        (BRPSchedule(1), [1, 0, 0, 0, 0, 0]),
+        (BRPSchedule(3), [3, *[0] * 10]),
+        (BRPSchedule(1), [1, *[0] * 10]),
+        (BRPSchedule(10, iterations=2), [8, 0, 2]),
         (BRPSchedule(10, iterations=1), [8, 2]),
-        (BRPSchedule(10, initial=10), [10, 0, 0, 0, 0, 0]),
+        (BRPSchedule(10, initial=10), [10, *[0] * 10]),
     ],
 )
 def test_schedule_spends_the_budget(schedule: BRPSchedule, rounds: list[int]) -> None:
@@ -106,7 +108,7 @@ def test_impossible_schedule(wrong: dict[str, int]) -> None:
 
 
 def test_rounds_and_origins() -> None:
-    trace = walk(BRPSearch(synthetic_problem(), 0, linear, BRPSchedule(50)))
+    trace = walk(BRPSearch(synthetic_problem(), 0, linear, BRPSchedule(50, iterations=5)))
     counts = Counter((candidate.iteration, candidate.origin) for candidate in trace)
     middle = {(i, origin): 4 for i in (1, 2, 3, 4) for origin in ("top", "explore")}
     assert counts == {(0, "random"): 8, **middle, (5, "final"): 10}
@@ -117,7 +119,7 @@ def test_small_portions_change_neither_trace_nor_number_of_fits() -> None:
     for portion in (1, 3, 1000):
         Counting.fits = []
         strategy = BRPSearch(
-            synthetic_problem(), 0, lambda _: Counting(), BRPSchedule(50), quantile=0.5
+            synthetic_problem(), 0, lambda _: Counting(), BRPSchedule(50, iterations=5)
         )
         traces.append(walk(strategy, portion))
         assert [len(values) for values in Counting.fits] == [8, 16, 24, 32, 40]
@@ -162,7 +164,7 @@ def test_keeps_most_of_what_it_asks_for_within_the_limit() -> None:
 
 def test_limit_nobody_is_expected_to_keep_is_approached() -> None:
     problem = synthetic_problem(1000, limit_ms=0.1)
-    trace = walk(BRPSearch(problem, 0, linear, BRPSchedule(50), linear))
+    trace = walk(BRPSearch(problem, 0, linear, BRPSchedule(50, iterations=5), linear))
     costs = [
         e.metrics["latency_ms"] for e in SyntheticEvaluator().evaluate([c.arch for c in trace])
     ]
