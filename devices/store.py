@@ -275,9 +275,14 @@ class Store:
         """Turn the database's errors into the user's."""
         try:
             yield
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:  # a full disk, a lock
             raise UserError(
                 f"{self.path}: {error}; what was measured before is kept, and --resume continues"
+            ) from None
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{self.path}: {error}; this file cannot be used: choose another --out, or delete "
+                "it and measure again"
             ) from None
 
 

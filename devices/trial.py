@@ -22,14 +22,16 @@ __all__ = ["fill_inputs", "main"]
 
 
 def fill_inputs(interpreter: Any) -> None:  # noqa: ANN401 - it comes without types
-    """Give every input noise: zeros, or what the memory held, may be faster or slower to add."""
+    """Give every input noise: zeros, or what the memory held, may be faster or slower to add.
+
+    Whole numbers of several bytes are 0 or 1: they may be an index, of as few as two things.
+    """
     noise = np.random.default_rng(0)
     for entry in interpreter.get_input_details():
         kind = np.dtype(entry["dtype"])
         if kind.kind in "iu":
             info = np.iinfo(kind)
-            high = min(int(info.max), 127)  # an index into a vocabulary must stay small
-            low = max(int(info.min), -128) if kind.itemsize == 1 else 0
+            low, high = (info.min, info.max) if kind.itemsize == 1 else (0, 1)
             values = noise.integers(low, high, entry["shape"], endpoint=True)
         else:
             values = noise.standard_normal(entry["shape"])

@@ -42,10 +42,13 @@ def convert(
         converter: one of CONVERTERS.
 
     Raises:
-        UserError: the module fails on the example, or cannot be converted, and by what it could be.
+        UserError: the example is empty, the module fails on it, or cannot be converted, and by what it could be.
     """
     if converter not in CONVERTERS:
         raise unknown_name("converter", converter, CONVERTERS)
+    if not example_input.numel():
+        shape = tuple(example_input.shape)
+        raise UserError(f"model '{name}': its example input of shape {shape} is empty")
     unsupported: UnsupportedError | None = None
     if converter != "litert-torch":
         try:

@@ -302,4 +302,4 @@ def test_inputs_of_every_type_are_filled() -> None:
     trial.fill_inputs(Interpreter())
     assert [given[at].dtype for at in range(len(kinds))] == kinds
     assert given[0].std() > 0.1
-    assert given[3].min() >= 0
+    assert set(given[3].flatten()) <= {0, 1}

@@ -67,6 +67,11 @@ def test_the_other_converter_on_request(monkeypatch: pytest.MonkeyPatch) -> None
     assert convert(nn.ReLU(), X, "net", "litert-torch").content == b"other"
 
 
+def test_an_empty_example_is_refused() -> None:
+    with pytest.raises(UserError, match=r"input of shape \(0, 3, 8, 8\) is empty"):
+        convert(nn.Conv2d(3, 4, 3), torch.zeros(0, 3, 8, 8), "net")
+
+
 def test_its_failure_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: nn.Module) -> bytes:
         raise RuntimeError("first line\n" + "many more\n" * 1000)
