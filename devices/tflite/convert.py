@@ -42,7 +42,8 @@ def convert(
         converter: one of CONVERTERS.
 
     Raises:
-        UserError: the example is empty, the module fails on it, or cannot be converted, and by what it could be.
+        UserError: the example is empty, the module fails on it, or cannot be converted, and by
+            what it could be.
     """
     if converter not in CONVERTERS:
         raise unknown_name("converter", converter, CONVERTERS)

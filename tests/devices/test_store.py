@@ -91,7 +91,8 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     else:
         path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"s\.sqlite: .*(not a database; .*another --out|another database)"):
+    reason = r"s\.sqlite: .*(not a database; .*another --out|another database)"
+    with pytest.raises(UserError, match=reason):
         Store(path)
     assert path.read_bytes() == before
 
