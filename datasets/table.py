@@ -148,9 +148,9 @@ class Table:
         values = self.metric(column)
         present = ~np.isnan(values)
         rows = present
-        if column.startswith(COST_PREFIXES):
-            # NaN compares as False, so missing rows stay out.
-            rows = values >= EMPTY_NETWORK * np.nanmedian(values)
+        # A cost whose median is not positive has no empty networks to know them by.
+        if column.startswith(COST_PREFIXES) and (middle := np.nanmedian(values)) > 0:
+            rows = values >= EMPTY_NETWORK * middle  # NaN compares as False
         return Selection(rows, missing=int((~present).sum()), empty=int(present.sum() - rows.sum()))
 
     @functools.cached_property

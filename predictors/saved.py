@@ -121,7 +121,9 @@ def load_predictor(folder: Path) -> SavedPredictor:
         )
         provenance = Provenance(**description["provenance"])
         settings = dict(description["settings"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise UserError(f"{path}: not the description of a predictor: {error} is missing") from None
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a predictor ({error!r})") from None
     try:
         predictor = _KINDS[kind].restored(settings, schema, load_file(folder / _WEIGHTS))

@@ -21,13 +21,21 @@ from brpnas.predictors._transfer import FEWEST_SOURCES, Sources
 from brpnas.predictors.predictor import Prediction
 from brpnas.spaces import Graph
 
-__all__ = ["FEWEST_SAMPLES", "FEWEST_SOURCES", "Sources", "Transfer", "TransferPrior"]
+__all__ = [
+    "FEWEST_SAMPLES",
+    "FEWEST_SOURCES",
+    "LARGEST_COST",
+    "Sources",
+    "Transfer",
+    "TransferPrior",
+]
 
 FEWEST_SAMPLES = 3
 """Networks that have to be measured on the new device, at the least."""
 
 _STEPS = 20
-_LARGEST = 1e100  # squares of larger ones overflow
+LARGEST_COST = 1e100
+"""Squares of larger ones overflow."""
 _SMALLEST = 0.05
 
 
@@ -137,8 +145,8 @@ class Transfer:
             raise UserError(f"{len(rows)} networks but {len(values)} values")
         if len(np.unique(rows)) < len(rows) or rows.min() < 0 or rows.max() >= len(self._phi):
             raise UserError(f"the rows must be different ones of 0 to {len(self._phi) - 1}")
-        if not ((values > 0) & (values < _LARGEST)).all():
-            bad = values[~((values > 0) & (values < _LARGEST))][0]
+        if not ((values > 0) & (values < LARGEST_COST)).all():
+            bad = values[~((values > 0) & (values < LARGEST_COST))][0]
             raise UserError(f"a latency or an energy is positive and finite, not {bad:g}")
         if np.ptp(values) == 0:
             raise UserError(

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_SHOWN = (*("train", "predictor", "within_5pct", "within_10pct", "spearman", "in_90pct", "fit_s"),)
+_SHOWN = (
+    *(
+        "train",
+        "predictor",
+        "within_5pct",
+        "within_10pct",
+        "spearman",
+        "in_90pct",
+        "n_test",
+        "fit_s",
+    ),
+)
 
 
 def compare(

@@ -38,6 +38,8 @@ def predict(
 
     saved, source = load(predictor, table)
     check_writable(out)
+    if out.exists() and Path(table).exists() and out.samefile(table):
+        raise UserError(f"--out {out} is the table itself: choose another file")
     for column in ("prediction", "std"):
         if column in source.metrics:
             raise UserError(f"{source.name}: has a column '{column}' already; rename it")

@@ -106,8 +106,8 @@ def search(
     limit_quantile: Annotated[
         float,
         typer.Option(
-            min=0,
-            max=1,
+            min=0.5,
+            max=0.999,
             help="Quantile of its prediction errors by which brp keeps away from a limit.",
         ),
     ] = 0.5,

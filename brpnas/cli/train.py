@@ -162,7 +162,7 @@ def _train_by_others(
 
     from brpnas.judging import FEWEST_JUDGED
     from brpnas.predictors import Quality, quality
-    from brpnas.predictors.transfer import FEWEST_SAMPLES, Transfer
+    from brpnas.predictors.transfer import FEWEST_SAMPLES, LARGEST_COST, Transfer
     from brpnas.report import save_scatter
     from brpnas.resolver import parse_archs
 
@@ -184,6 +184,13 @@ def _train_by_others(
         )
     values = np.full(len(others), np.nan)
     values[place[rows]] = source.metric(column)[rows]
+    usable = values[np.isfinite(values)]
+    if not 0 < usable.min() <= usable.max() < LARGEST_COST:
+        raise UserError(
+            f"{source.name}: column '{column}' has values from {usable.min():g} to "
+            f"{usable.max():g}: a transfer learns latencies and energies, which are positive and "
+            f"below {LARGEST_COST:g}"
+        )
     if np.nanmin(values) == np.nanmax(values):
         raise UserError(f"{source.name}: all values of column '{column}' are equal")
     _make_folder(out)
@@ -205,7 +212,8 @@ def _train_by_others(
         judged = asdict(quality(values[test], found.mean[test]))
         save_scatter(out / "scatter.png", values[test], found.mean[test], column)
     else:
-        note(f"{source.name}: all of its networks are learnt from, none is left to judge by")
+        judged["n_test"] = len(test)
+        note(f"{source.name}: {len(test)} networks are left to judge by, too few")
     result: dict[str, Any] = {
         **judged,
         "fit_s": round(fit_s, 3),

@@ -36,13 +36,17 @@ class CostModel:
         constraint: the limit.
         make: makes a fresh predictor from a seed.
         size: networks in the pool; a network is given by its place in it.
-        quantile: of the errors, from 0 to 1; larger keeps further away from the limit, and below
-            0.5 is as 0.5.
+        quantile: of the errors, from 0.5 to below 1; larger keeps further away from the limit.
+
+    Raises:
+        UserError: a quantile out of range.
     """
 
     def __init__(
         self, constraint: Constraint, make: Callable[[int], Predictor], size: int, quantile: float
     ) -> None:
+        if not 0.5 <= quantile < 1:
+            raise UserError(f"the limit's quantile must be from 0.5 to below 1, not {quantile:g}")
         self._constraint = constraint
         self._make = make
         self._quantile = quantile
@@ -70,13 +74,13 @@ class CostModel:
         """
         known = np.array(list(self._costs), dtype=np.int64)
         costs = np.array(list(self._costs.values()))
-        used = costs >= _EMPTY * np.median(costs) if len(costs) else np.zeros(0, dtype=bool)
-        known, costs = known[used], costs[used]
+        if len(costs) and (middle := np.median(costs)) > 0:
+            known, costs = known[costs >= _EMPTY * middle], costs[costs >= _EMPTY * middle]
         seed = int(rng.integers(2**31))
         try:
             said = self._fit_predict(graphs, known, costs, places, seed)
             if said.std is not None:
-                margin = max(0.0, float(ndtri(self._quantile))) * said.std
+                margin = float(ndtri(self._quantile)) * said.std
             else:
                 margin = self._usual_error(graphs, known, costs, rng) * said.mean
         except UserError as error:

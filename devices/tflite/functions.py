@@ -133,6 +133,8 @@ _HANDLERS: dict[str, Handler] = {
     "flatten": shapes.flatten,
     "squeeze": shapes.squeeze,
     "unsqueeze": shapes.unsqueeze,
+    "narrow": shapes.narrow,
+    "getitem": shapes.getitem,
     "contiguous": shapes.identity,
     "detach": shapes.identity,
     "dropout": shapes.dropout,

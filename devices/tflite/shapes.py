@@ -66,6 +66,34 @@ def unsqueeze(graph: Graph, x: Node, dim: int) -> Node:
     return _reshape(graph, x, (*shape[:place], 1, *shape[place:]))
 
 
+def narrow(graph: Graph, x: Node, dim: int, start: int, length: int) -> Node:
+    """Write a range of one axis."""
+    axis = axis_of(x, dim)
+    size = x.shape[axis]
+    first = start + size if start < 0 else start
+    if length <= 0 or not 0 <= first <= size - length:
+        raise UnsupportedError(f"{length} from {start} on, along axis {dim} of {size}")
+    if length == size:
+        return x
+    begin = [first if place == axis else 0 for place in range(len(x.shape))]
+    shape = [*x.shape[:axis], length, *x.shape[axis + 1 :]]
+    return graph.add("SLICE", (x, graph.integers(*begin), graph.integers(*shape)), shape)
+
+
+def getitem(graph: Graph, x: Node, index: Any) -> Node:  # noqa: ANN401 - checked here
+    """Write ranges of axes, such as ``x[:, 2:5]``: one operator for each axis, as litert-torch."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if ... in parts:
+        place = parts.index(...)
+        parts[place : place + 1] = [slice(None)] * (len(x.shape) - len(parts) + 1)
+    for dim, part in enumerate(parts):
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise UnsupportedError(f"index {part}; known are ranges without a step, such as 2:5")
+        start, stop, _ = part.indices(x.shape[axis_of(x, dim)])
+        x = narrow(graph, x, dim, start, stop - start)
+    return x
+
+
 def identity(graph: Graph, x: Node, *_: object, **__: object) -> Node:  # noqa: ARG001
     """Write nothing."""
     return x

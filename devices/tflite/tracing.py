@@ -79,7 +79,7 @@ class _Traced(Tensor):
         return traced
 
 
-_VIEWS = {"flatten", "view", "squeeze", "unsqueeze", "identity", "dropout"}
+_VIEWS = {"flatten", "view", "squeeze", "unsqueeze", "narrow", "getitem", "identity", "dropout"}
 """Handlers of functions whose result may show the memory of their argument."""
 
 

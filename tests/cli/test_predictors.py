@@ -59,6 +59,8 @@ def test_predict_then_evaluate(brpnas: Any, trained: Path) -> None:
     result = brpnas.json("evaluate", *asked, "--column", "latency_ms")
     assert list(result) == [*MEASURES, "predict_s", "rows_missing", "rows_empty"]
     assert result["n_test"] == 117
+    own = brpnas.error("predict", *asked, "--out", table)
+    assert "is the table itself" in own
     again = brpnas.error("predict", *asked[:2], "--table", "pred.parquet", "--out", "x.parquet")
     assert "has a column 'prediction' already" in again
 

@@ -124,6 +124,8 @@ def test_tables_that_do_not_go_together(
     write(others, "others.parquet")
     write(frame.assign(latency_ms=2.5), "new.parquet")
     assert "all values of column 'latency_ms' are equal" in brpnas.error(*asked)
+    write(frame.assign(latency_ms=-frame["latency_ms"]), "new.parquet")
+    assert "a transfer learns latencies and energies, which are positive" in brpnas.error(*asked)
     assert not Path("p").exists()
 
 
@@ -144,7 +146,7 @@ def test_only_the_suggested_networks_are_measured(
     found = json.loads(result.stdout)
     assert sorted(found["chosen"]) == sorted(first)
     assert found["spearman"] is None
-    assert "none is left to judge by" in result.stderr
+    assert "0 networks are left to judge by, too few" in result.stderr
     predicted = read_table("p/predictions.parquet").frame
     assert predicted["prediction"].corr(frame["latency_ms"], method="spearman") > 0.8
 

@@ -88,6 +88,12 @@ def test_metric_needs_values() -> None:
         table(m=[1.0, 2.0, None]).metric("m", minimum_rows=3)
 
 
+def test_a_cost_with_a_negative_median_has_no_empty_networks() -> None:
+    gains = table(latency_gain=[-3.0, -2.0, -1.0, None]).judged("latency_gain")
+    assert gains.rows.tolist() == [True, True, True, False]
+    assert gains.empty == 0
+
+
 def test_judged_leaves_out_empty_networks_of_costs_only() -> None:
     values = [100.0, 100.0, 2.0, 1.99, None]
     costs = table(latency_ms=values).judged("latency_ms")

@@ -220,6 +220,23 @@ def test_a_predictor_that_knows_its_error_says_how_far_to_keep_away() -> None:
     np.testing.assert_allclose(model.excess(graphs, places, rng), wanted, atol=1e-4)
 
 
+def test_negative_costs_are_learnt_too() -> None:
+    problem = synthetic_problem()
+    graphs = [problem.space.graph(arch) for arch in problem.pool]
+    gains = np.array([e.metrics["latency_ms"] for e in SyntheticEvaluator().evaluate(problem.pool)])
+    model = CostModel(Constraint("loss", -5.0), lambda _: LinearPredictor(), len(graphs), 0.5)
+    for place in range(60):
+        model.tell(place, -gains[place])
+    excess = model.excess(graphs, np.arange(60, 200), np.random.default_rng(0))
+    assert np.mean((excess == 0) == (-gains[60:200] <= -5.0)) > 0.9
+
+
+@pytest.mark.parametrize("quantile", [0.3, 1.0])
+def test_a_quantile_out_of_range_is_the_users_error(quantile: float) -> None:
+    with pytest.raises(UserError, match=r"from 0\.5 to below 1"):
+        CostModel(Constraint("latency_ms", 5.0), linear, 10, quantile)
+
+
 def test_empty_networks_and_missing_costs_are_left_out_of_the_fit() -> None:
     Counting.fits = []
     model, graphs, costs = cost_model(Counting, 60, at3=np.nan, at5=1e-3)
