@@ -90,7 +90,8 @@ class BRPSearch(Strategy[A]):
     The objective is taken to depend on the function that a network computes, not on how it is
     written (see ``Space.canonical``): the ranker sees canonical graphs, and of the writings of
     one function only one is paid for, as long as other functions are left. Costs depend on the
-    writing.
+    writing: where all writings that were paid for break a limit, another one may keep it. The
+    final round knows no functions: other writings of the best are rows of their own in a table.
 
     Where too little is known for a fit (few networks, or all alike), the round is random, which
     the origins in the trace show.
@@ -128,6 +129,8 @@ class BRPSearch(Strategy[A]):
         self._iteration = -1
         self._plan: list[Candidate[A]] = []
         self._objectives: dict[int, float] = {}
+        self._settled: set[int] = set()
+        """Networks whose function needs no other writing: they keep the limits, or have failed."""
         self._limits: list[CostModel] = []
         if problem.constraints and latency is None:
             names = ", ".join(constraint.metric for constraint in problem.constraints)
@@ -152,6 +155,8 @@ class BRPSearch(Strategy[A]):
             place = self._problem.index(seen.arch)
             if np.isfinite(seen.objective):
                 self._objectives[place] = seen.objective
+            if self._problem.feasible(seen) or not np.isfinite(seen.objective):
+                self._settled.add(place)
             for constraint, limit in zip(self._problem.constraints, self._limits, strict=True):
                 limit.tell(place, seen.costs.get(constraint.metric, np.nan))
 
@@ -199,7 +204,8 @@ class BRPSearch(Strategy[A]):
         for limit in self._limits:
             excess += limit.excess(self._graphs, places, self._rng)
         fitting = places[excess == 0]
-        new = self._one_writing_each(fitting)
+        last = self._iteration == self._schedule.iterations
+        new = fitting if last else self._one_writing_each(fitting)
         order = new[ranker.rank([functions[place] for place in new])] if len(new) else new
         if len(order) < size:
             nearest = places[np.argsort(excess, kind="stable")][len(fitting) :]
@@ -207,10 +213,9 @@ class BRPSearch(Strategy[A]):
         return order, len(new)
 
     def _one_writing_each(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the first network of each function that none of was asked for before."""
+        """Return the first network of each function that needs one."""
         functions = self._problem.functions
-        left = np.isin(np.arange(len(functions)), self._unseen.places())
-        places = places[~np.isin(functions[places], functions[~left])]
+        places = places[~np.isin(functions[places], functions[list(self._settled)])]
         _, first = np.unique(functions[places], return_index=True)
         return places[first]
 

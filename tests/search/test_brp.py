@@ -265,8 +265,27 @@ def test_one_writing_of_each_function_is_paid_for_while_others_are_left() -> Non
     problem = Problem(space, pool, "accuracy_pct")
     budget = 200
     trace = walk(BRPSearch(problem, 1, linear, BRPSchedule(budget)))
-    chosen = [space.canonical(each.arch) for each in trace if each.origin != "random"]
+    chosen = [space.canonical(each.arch) for each in trace if each.origin in ("top", "explore")]
     drawn = {space.canonical(each.arch) for each in trace if each.origin == "random"}
     assert len(chosen) > 100
     assert len(chosen) == len(set(chosen))
     assert not drawn & set(chosen)
+
+
+def test_another_writing_is_tried_where_one_breaks_the_limit() -> None:
+    space = synthetic_problem(10).space
+    dead = ("none", "skip_connect", "nor_conv_3x3", "avg_pool_3x3", "nor_conv_1x1")
+    same = [
+        space.parse(f"|none~0|+|nor_conv_3x3~0|{a}~1|+|skip_connect~0|{b}~1|nor_conv_1x1~2|")
+        for a in dead
+        for b in dead
+    ]
+    assert len({space.canonical(arch) for arch in same}) == 1
+    problem = Problem(space, same, "accuracy_pct", [Constraint("latency_ms", 1.0)])
+    strategy = BRPSearch(problem, 0, linear, BRPSchedule(20, iterations=2), linear)
+    (first, *_), costs = strategy.ask(100), {"latency_ms": 2.0}
+    strategy.tell([Observation(first.arch, 50.0, costs)])
+    places = np.arange(25)
+    assert len(strategy._one_writing_each(places)) == 1
+    strategy.tell([Observation(first.arch, 50.0, {"latency_ms": 0.5})])
+    assert len(strategy._one_writing_each(places)) == 0

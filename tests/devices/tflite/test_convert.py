@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from brpnas.devices.tflite import UnsupportedError, check, convert, convert_exported
 from brpnas.errors import UserError
-from brpnas.spaces import NASBench201, NetworkShape
+from brpnas.spaces import NASBench101, NASBench201, NetworkShape
 
 SPACE = NASBench201()
 Run = Callable[[bytes, Tensor], NDArray[Any]]
@@ -170,6 +170,22 @@ CELLS = (
     "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|",
     "|nor_conv_1x1~0|+|avg_pool_3x3~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|",
 )
+
+
+class _Parts(nn.Module):
+    """Gates half of the channels by the others, inside of a border."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)[..., 1:-1, 2:7]
+        return torch.relu(x.narrow(1, 0, 4)) * torch.sigmoid(x[:, 4:])
+
+
+SLICED_CELLS = ("1491093:10211", "1458293:00120", "23181:1222")
+"""Of nasbench101: with 8 channels, some vertices read the first channels of another."""
 OTHERS = {
     "stem": nn.Sequential(
         *(
@@ -185,6 +201,7 @@ OTHERS = {
         *(nn.Conv2d(4, 8, 3, padding=1, groups=2), nn.Hardswish(), nn.AvgPool2d(3, 2, 1)),
         *(nn.SiLU(), nn.Flatten(), nn.Linear(8 * 16, 10)),
     ),
+    "parts": _Parts(),
 }
 
 
@@ -203,6 +220,17 @@ def test_cells_as_litert_torch(arch: str, run: Run, operators: Operators) -> Non
     # Fresh batch-norms: of one that has no convolution before it litert-torch writes each step.
     module = SPACE.build(SPACE.parse(arch), NetworkShape(cells_per_stage=1))
     _compare(module, torch.randn(1, 3, 32, 32), run, operators)
+
+
+@needs_litert_torch
+@pytest.mark.parametrize("arch", SLICED_CELLS)
+def test_cells_that_keep_some_channels_as_litert_torch(
+    arch: str, run: Run, operators: Operators, randomise: Randomise
+) -> None:
+    space, shape = NASBench101(), NetworkShape(8, cells_per_stage=1, input_size=8)
+    module, x = randomise(space.build(space.parse(arch), shape)), torch.randn(1, 3, 8, 8)
+    assert "SLICE" in operators(convert(module, x, arch, "brpnas").content)
+    _compare(module, x, run, operators)
 
 
 @needs_litert_torch

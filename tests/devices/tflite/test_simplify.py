@@ -53,6 +53,14 @@ CASES = {
     "relu twice": (nn.Sequential(CONV, nn.ReLU(), nn.ReLU6()), ["CONV_2D+RELU", "RELU6"]),
     "pool": (nn.Sequential(nn.AvgPool2d(2), nn.ReLU()), ["AVERAGE_POOL_2D+RELU"]),
     "sigmoid": (nn.Sequential(nn.Sigmoid(), nn.ReLU()), ["LOGISTIC", "RELU"]),
+    "activated in part": (
+        _Function(lambda m, x: torch.relu(m[0](x)[:, :2]), CONV),
+        ["CONV_2D", "SLICE", "RELU"],
+    ),
+    "the same part twice": (
+        _Function(lambda m, x: (y := m[0](x))[:, :2] * y.narrow(1, 0, 2), CONV),
+        ["CONV_2D", "SLICE", "MUL"],
+    ),
     "dead": (_Function(lambda m, x: (m[0](x), x * 2)[1], CONV), ["MUL"]),
 }
 

@@ -52,6 +52,19 @@ def _into_a_view(x: Tensor) -> Tensor:
     return y
 
 
+def _into_a_part(x: Tensor) -> Tensor:
+    y = x * 2
+    y[:, 1:] += 1
+    return y
+
+
+def _into_what_a_part_shows(x: Tensor) -> Tensor:
+    y = x * 2
+    z = y.narrow(1, 0, 2)
+    y += 1
+    return z
+
+
 def _into_what_has_a_view(x: Tensor) -> Tensor:
     y = x * 2
     z = y.view(1, -1)
@@ -65,7 +78,13 @@ def _into_a_constant(x: Tensor) -> Tensor:
     return y
 
 
-@pytest.mark.parametrize("function", [_into_a_view, _into_what_has_a_view, _into_a_constant])
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(_into_a_view, _into_a_part, _into_what_a_part_shows),
+        *(_into_what_has_a_view, _into_a_constant),
+    ],
+)
 def test_writing_that_would_show_elsewhere_is_refused(function: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(UnsupportedError, match="writes into a shared tensor"):
         trace(_Function(function), torch.zeros(1, 3, 4, 4), "net")

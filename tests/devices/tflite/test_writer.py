@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from brpnas.devices.tflite import UnsupportedError, facts, schema
 from brpnas.devices.tflite.writer import MAKER, write
 from brpnas.errors import UserError
-from brpnas.spaces import NASBench201, NetworkShape
+from brpnas.spaces import NASBench101, NASBench201, NetworkShape
 
 SPACE = NASBench201()
 Error = Callable[[nn.Module, Tensor], float]
@@ -96,6 +96,14 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "squeeze": lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1),
     "unsqueeze": lambda x: (x + 1).flatten(1).unsqueeze(1).unsqueeze(-1),
     "clamp": lambda x: x.clamp(min=0) + torch.clamp(x, 0, 6) + F.relu6(x),
+    "first channels": lambda x: x.narrow(1, 0, 3) * 2,
+    "narrow, from the end": lambda x: torch.narrow(x * 2, -1, -4, length=3),
+    "channels apart": lambda x: x[:, :1] * x[:, 1:4],
+    "crop": lambda x: x[..., 2:-1, 4:100] + 1,
+    "rows of one image": lambda x: x[1:, :, 3:5] + 1,
+    "all of it": lambda x: x[:, 0:] + x[...] + x[:3],
+    "part of a row": lambda x: x.flatten(1)[:, 5:90].relu(),
+    "part of five axes": lambda x: x.reshape(2, 2, 2, 9, 9)[:, :, :1].flatten(1, 2) * 2,
     "used and activated": lambda x: torch.relu(x * 2) + x * 2,
 }
 
@@ -131,6 +139,27 @@ def test_cells_equal_torch(seed: int, error: Error, randomise: Randomise) -> Non
         assert error(randomise(module), image(1, 3, size, size)) < TOLERANCE, arch
         tested += 1
     assert tested > 10
+
+
+@pytest.mark.parametrize(("channels", "replicas"), [(8, 1), (9, 2)])
+def test_cells_that_keep_some_channels_equal_torch(
+    channels: int, replicas: int, error: Error, randomise: Randomise, operators: Operators
+) -> None:
+    space, sliced = NASBench101(), 0
+    shape = NetworkShape(channels, cells_per_stage=1, replicas=replicas, input_size=8)
+    x = image(2, 3 * replicas, 8, 8)
+    for arch in space.sample(12, np.random.default_rng(0)):
+        module = randomise(space.build(arch, shape))
+        assert error(module, x) < TOLERANCE, arch
+        sliced += "SLICE" in operators(write(module, x, str(arch)).content)
+    assert 0 < sliced < 12
+
+
+@pytest.mark.parametrize("channels", [7, 128])
+def test_every_sampled_cell_of_nasbench101_is_written(channels: int) -> None:
+    space, shape = NASBench101(), NetworkShape(channels, cells_per_stage=1, input_size=8)
+    for arch in space.sample(40, np.random.default_rng(1)):
+        assert write(space.build(arch, shape), image(1, 3, 8, 8), str(arch)).maker == MAKER
 
 
 def test_several_networks_side_by_side(error: Error, randomise: Randomise) -> None:
@@ -302,6 +331,11 @@ def test_signature_and_shapes() -> None:
         (Function(lambda x: x if x.mean() > 0 else -x), "function"),
         (Function(lambda x: (x, x)), "returns a tuple"),  # type: ignore[arg-type, return-value]
         (Function(lambda x: x.view(7, -1)), "shape"),
+        (Function(lambda x: x.narrow(1, 2, 3)), "3 from 2 on, along axis 1 of 4"),
+        (Function(lambda x: x[:, 4:]), "0 from 4 on, along axis 1 of 4"),
+        (Function(lambda x: x[:, ::2]), "no range without a step"),
+        (Function(lambda x: x[:, torch.tensor([2, 0])]), "no range without a step"),
+        (Function(lambda x: x[:, :, :, :, :1]), "axis 4 of a tensor with 4"),
         (Function(lambda x: torch.cat([x, x.mean(1, keepdim=True)], 2)), "concatenation"),
     ],
 )
