@@ -88,7 +88,7 @@ def getitem(graph: Graph, x: Node, index: Any) -> Node:  # noqa: ANN401 - checke
         parts[place : place + 1] = [slice(None)] * (len(x.shape) - len(parts) + 1)
     for dim, part in enumerate(parts):
         if not isinstance(part, slice) or part.step not in (None, 1):
-            raise UnsupportedError(f"index {part}; known are ranges without a step, such as 2:5")
+            raise UnsupportedError("an index that is no range without a step, such as 2:5")
         start, stop, _ = part.indices(x.shape[axis_of(x, dim)])
         x = narrow(graph, x, dim, start, stop - start)
     return x
