@@ -164,13 +164,14 @@ def _constructor_parameters(node: ast.ClassDef) -> int:
             arguments = item.args
             return len([*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]) - 1
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        return sum(isinstance(item, ast.AnnAssign) for item in node.body)
+        fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+        return sum("init=False" not in ast.unparse(item) for item in fields)
     return 0
 
 
 def test_constructors_are_counted() -> None:
     plain = "class A:\n def __init__(self, a, b=1, *, c): ..."
-    data = "@dataclass(frozen=True)\nclass A:\n a: int\n b: int = 3"
+    data = "@dataclass(frozen=True)\nclass A:\n a: int\n b: int = 3\n c: int = field(init=False)"
     for source, count in ((plain, 3), (data, 2), ("class A: ...", 0)):
         (node,) = ast.parse(source).body
         assert isinstance(node, ast.ClassDef)
