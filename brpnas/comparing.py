@@ -47,7 +47,7 @@ class Plan:
 
     Attributes:
         train: rows to fit the weights to; each number is a point of the learning curve.
-        valid: rows more, to stop by or to learn from, as each predictor does.
+        valid: rows more, for what each predictor holds some out for.
         seeds: fits at each point, of seeds 0, 1, ...
         test: rows to judge by; None: all that are not learnt from.
 

@@ -68,7 +68,7 @@ class Case:
         column: metric to learn.
         predictor: name of what learns it.
         train: rows to fit the weights to.
-        valid: rows more, to stop by or to learn from.
+        valid: rows more, for what each predictor holds some out for.
         seed: of the rows and of the training.
         test: rows to judge by; None: all that are not learnt from.
     """

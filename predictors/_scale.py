@@ -13,11 +13,13 @@ from brpnas.errors import UserError
 from brpnas.predictors.predictor import Prediction
 from brpnas.spaces import Graph
 
-__all__ = ["Scale", "check_values", "width_of"]
+__all__ = ["LARGEST", "Scale", "check_values", "unexplained", "width_of"]
 
 _FEWEST = 5
 _COVERED = 0.9
-_LARGEST = 1e100  # squares of larger ones overflow
+_DEVIATIONS = float(ndtri((1 + _COVERED) / 2))
+LARGEST = 1e100
+"""Squares of larger values overflow."""
 _SAME = 1e-12  # what differs by less is rounding, and may have a deviation of zero
 
 
@@ -79,7 +81,7 @@ def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:
         )
     if not np.isfinite(values).all():
         raise UserError(f"{int((~np.isfinite(values)).sum())} of {len(values)} values are missing")
-    if float(np.abs(values).max()) > _LARGEST:
+    if float(np.abs(values).max()) > LARGEST:
         raise UserError(f"a value of {np.abs(values).max():g} is too large to learn from")
     if np.ptp(values) <= _SAME * float(np.abs(values).max()):
         raise UserError(f"all {len(values)} values are {values[0]:g}: there is nothing to learn")
@@ -93,5 +95,20 @@ def width_of(off: NDArray[np.float64]) -> float:
     Args:
         off: absolute errors on networks that were not learnt from, in expected deviations, (n,).
     """
-    covering = min(int(np.ceil(_COVERED * (len(off) + 1))), len(off)) - 1
-    return float(np.sort(off)[covering] / ndtri((1 + _COVERED) / 2))
+    return float(np.sort(off)[_covering(len(off))] / _DEVIATIONS)
+
+
+def unexplained(errors: NDArray[np.float64], variance: NDArray[np.float64]) -> float:
+    """Return the deviation to be added to known variances for 90% intervals to hold 90%.
+
+    Args:
+        errors: on networks that were not learnt from, shape (n,).
+        variance: that is known of each, shape (n,).
+    """
+    missing = np.sort((errors / _DEVIATIONS) ** 2 - variance)[_covering(len(errors))]
+    return float(np.sqrt(max(missing, 0.0)))
+
+
+def _covering(n: int) -> int:
+    """Return the place of the value, among n that ascend, below which 90% of further ones lie."""
+    return min(int(np.ceil(_COVERED * (n + 1))), n) - 1

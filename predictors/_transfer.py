@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from brpnas.errors import UserError
 from brpnas.predictors._features import VIEWS, GraphFeatures
+from brpnas.predictors._scale import LARGEST
 from brpnas.spaces import Graph
 
 __all__ = ["FEWEST_SOURCES", "Sources"]
@@ -19,7 +20,6 @@ FEWEST_SOURCES = 3
 """Columns of other devices that a transfer needs, at the least; 5 or more are recommended."""
 
 _FEWEST_VALUES = 20
-_LARGEST = 1e100  # squares of larger ones overflow
 _AXES = 150
 
 
@@ -109,7 +109,7 @@ def _check(name: str, values: NDArray[np.float64], networks: int) -> None:
             f"source '{name}' has {len(there)} values: at least {_FEWEST_VALUES} are needed; "
             "leave it out"
         )
-    if not 0 < there.min() <= there.max() < _LARGEST:
+    if not 0 < there.min() <= there.max() < LARGEST:
         raise UserError(
             f"source '{name}' has values from {there.min():g} to {there.max():g}: a latency or an "
             "energy is positive and finite; leave it out"

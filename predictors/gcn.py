@@ -20,7 +20,7 @@ from torch import Tensor
 
 from brpnas.errors import UserError
 from brpnas.predictors._network import GraphNetwork, NetworkSize
-from brpnas.predictors._scale import Scale, check_values, width_of
+from brpnas.predictors._scale import Scale, check_values, unexplained
 from brpnas.predictors._schema import check_space, common_schema
 from brpnas.predictors._training import Loss, Training, compute_device, score, train_network
 from brpnas.predictors.predictor import Prediction, SavablePredictor
@@ -118,7 +118,7 @@ class GCNRegressor(_GCN):
     The loss is the mean absolute error of the standardised logarithm, so errors are relative, as
     latencies are judged. A metric that is not positive everywhere is learnt without logarithm.
     The standard deviation joins the members' disagreement with the errors on networks held out
-    (see ``width_of``).
+    (see ``unexplained``).
 
     Args:
         seed: of initial weights, held-out networks and order.
@@ -155,8 +155,9 @@ class GCNRegressor(_GCN):
         self.held_out = self._train(graphs, targets, _absolute_error)
         self._residual = np.nan
         if len(self.held_out):
-            scores = self._scores([graphs[row] for row in self.held_out.tolist()]).mean(0)
-            self._residual = width_of(np.abs(scores - targets[self.held_out]))
+            scores = self._scores([graphs[row] for row in self.held_out.tolist()])
+            errors = scores.mean(0) - targets[self.held_out]
+            self._residual = unexplained(errors, scores.var(0))
         return self
 
     def predict(self, graphs: Sequence[Graph]) -> Prediction:

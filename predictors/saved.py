@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -29,6 +30,10 @@ _KINDS: dict[str, type[SavablePredictor]] = {
 _DESCRIPTION = "predictor.json"
 _WEIGHTS = "weights.safetensors"
 _FORMAT = 1
+_REFITS = "scikit-learn"
+"""Fits trees again, when they are loaded."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,9 @@ class Provenance:
     valid: int
     seed: int
     versions: Mapping[str, str] = field(
-        default_factory=lambda: {name: version(name) for name in ("brpnas", "torch", "numpy")}
+        default_factory=lambda: {
+            name: version(name) for name in ("brpnas", "torch", "numpy", "scikit-learn")
+        }
     )
 
 
@@ -132,4 +139,14 @@ def load_predictor(folder: Path) -> SavedPredictor:
         raise UserError(
             f"{folder / _WEIGHTS}: damaged, or of another predictor ({reason})"
         ) from None
+    here, there = version(_REFITS), provenance.versions.get(_REFITS)
+    if kind.startswith("trees-") and here != there:
+        _log.warning(
+            "%s: these trees are fitted again by %s %s, and were fitted by %s: predictions may "
+            "differ a little",
+            folder,
+            _REFITS,
+            here,
+            there or "another version",
+        )
     return SavedPredictor(predictor, provenance)

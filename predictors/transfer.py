@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError
+from brpnas.predictors._scale import LARGEST
 from brpnas.predictors._transfer import FEWEST_SOURCES, Sources
 from brpnas.predictors.predictor import Prediction
 from brpnas.spaces import Graph
@@ -24,7 +25,7 @@ from brpnas.spaces import Graph
 __all__ = [
     "FEWEST_SAMPLES",
     "FEWEST_SOURCES",
-    "LARGEST_COST",
+    "LARGEST",
     "Sources",
     "Transfer",
     "TransferPrior",
@@ -34,8 +35,6 @@ FEWEST_SAMPLES = 3
 """Networks that have to be measured on the new device, at the least."""
 
 _STEPS = 20
-LARGEST_COST = 1e100
-"""Squares of larger ones overflow."""
 _SMALLEST = 0.05
 
 
@@ -145,8 +144,8 @@ class Transfer:
             raise UserError(f"{len(rows)} networks but {len(values)} values")
         if len(np.unique(rows)) < len(rows) or rows.min() < 0 or rows.max() >= len(self._phi):
             raise UserError(f"the rows must be different ones of 0 to {len(self._phi) - 1}")
-        if not ((values > 0) & (values < LARGEST_COST)).all():
-            bad = values[~((values > 0) & (values < LARGEST_COST))][0]
+        if not ((values > 0) & (values < LARGEST)).all():
+            bad = values[~((values > 0) & (values < LARGEST))][0]
             raise UserError(f"a latency or an energy is positive and finite, not {bad:g}")
         if np.ptp(values) == 0:
             raise UserError(
@@ -158,7 +157,8 @@ class Transfer:
     def predict(self) -> Prediction:
         """Predict all n networks, in the unit of the values it was fitted to.
 
-        The mean is positive. The standard deviation is that of a measurement, its noise included.
+        The mean is positive. The standard deviation is that of a measurement, its noise's scale
+        included: of noise with outliers, so much that 90% intervals hold about 90%.
 
         Raises:
             UserError: not fitted.
@@ -180,8 +180,7 @@ class Transfer:
         known = self._phi @ phi.T  # (n, samples)
         left = (self._phi**2).sum(1) - ((known @ inverse) * known).sum(1)
         mean = unit * _positive(1 + known @ dual)
-        measured = prior.noise * prior.freedom / (prior.freedom - 2)  # variance of Student's t
-        return Prediction(mean, unit * np.sqrt(scale * (np.maximum(left, 0) + measured)))
+        return Prediction(mean, unit * np.sqrt(scale * (np.maximum(left, 0) + prior.noise)))
 
 
 def _check_samples(n: int) -> None:

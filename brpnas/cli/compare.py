@@ -18,16 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 _SHOWN = (
-    *(
-        "train",
-        "predictor",
-        "within_5pct",
-        "within_10pct",
-        "spearman",
-        "in_90pct",
-        "n_test",
-        "fit_s",
-    ),
+    "train",
+    "predictor",
+    "within_5pct",
+    "within_10pct",
+    "spearman",
+    "in_90pct",
+    "n_test",
+    "fit_s",
 )
 
 
@@ -56,7 +54,7 @@ def compare(
         int,
         typer.Option(
             min=0,
-            help="Random rows more; each predictor uses them in its way, most learn from them.",
+            help="Random rows more; what it does with them depends on the predictor.",
         ),
     ] = 100,
     seeds: Annotated[

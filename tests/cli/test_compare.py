@@ -155,7 +155,7 @@ def test_bad_input_ends_before_any_fit(
     arguments: list[str],
     message: str,
 ) -> None:
-    monkeypatch.setattr("brpnas.judging.try_out", lambda *_: pytest.fail("fitted"))
+    monkeypatch.setattr("brpnas.comparing.try_out", lambda *_: pytest.fail("fitted"))
     Path("full").mkdir()
     Path("full/thesis.txt").write_text("precious")
     table = write(frame.assign(constant=3.0))
