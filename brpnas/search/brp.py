@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -28,7 +27,6 @@ _log = logging.getLogger(__name__)
 
 
 _FEWEST_FIRST = 8
-_MOST_WRITINGS = 3
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,8 @@ class BRPSearch(Strategy[A]):
     written (see ``Space.canonical``): the ranker sees canonical graphs, and of the writings of
     one function only one is paid for, as long as other functions are left. Costs depend on the
     writing: where all writings that were paid for break a limit, another one may keep it. The
-    final round may take up to three more writings of a function, which are rows of their own in
-    a table.
+    final round takes the top of all rows, as published: other writings of the best functions are
+    networks of their own in a table, trained with other luck.
 
     Where too little is known for a fit (few networks, or all alike), the round is random, which
     the origins in the trace show.
@@ -210,7 +208,6 @@ class BRPSearch(Strategy[A]):
         last = self._iteration == self._schedule.iterations
         new = fitting if last else self._one_writing_each(fitting)
         order = new[ranker.rank([functions[place] for place in new])] if len(new) else new
-        order = self._few_writings_each(order)
         if len(order) < size:
             nearest = places[np.argsort(excess, kind="stable")][len(fitting) :]
             order = np.concatenate([order, nearest, np.setdiff1d(fitting, new)])
@@ -222,16 +219,6 @@ class BRPSearch(Strategy[A]):
         places = places[~np.isin(functions[places], functions[list(self._settled)])]
         _, first = np.unique(functions[places], return_index=True)
         return places[first]
-
-    def _few_writings_each(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the first networks of each function, without changing their order."""
-        functions, seen = self._problem.functions[order], Counter[int]()
-        kept = []
-        for place, function in zip(order, functions.tolist(), strict=True):
-            seen[function] += 1
-            if seen[function] <= _MOST_WRITINGS:
-                kept.append(place)
-        return np.array(kept, dtype=np.int64)
 
     @functools.cached_property
     def _graphs(self) -> list[Graph]:
