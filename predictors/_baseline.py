@@ -15,7 +15,7 @@ from brpnas.predictors._schema import check_space
 from brpnas.predictors.predictor import SavablePredictor
 from brpnas.spaces import Graph, GraphSchema
 
-__all__ = ["Baseline", "Columns", "pack", "unpack"]
+__all__ = ["Baseline", "Columns", "divided", "pack", "unpack"]
 
 
 class Baseline(SavablePredictor):
@@ -70,6 +70,15 @@ class Columns:
 def _joined(features: GraphFeatures, graphs: Sequence[Graph]) -> NDArray[np.float32]:
     views = features(graphs)
     return np.concatenate([views[name] for name in VIEWS], axis=1)
+
+
+def divided(state: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return the arrays of each part of a predictor: of ``part.name`` by part and name."""
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, value in state.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    return parts
 
 
 def pack(graphs: Sequence[Graph]) -> dict[str, NDArray[Any]]:

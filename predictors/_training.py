@@ -13,7 +13,6 @@ from torch import Tensor
 from brpnas.predictors._batch import GraphBatch
 from brpnas.predictors._network import GraphNetwork, NetworkSize
 from brpnas.predictors._rows import shuffled
-from brpnas.predictors._schema import common_schema
 from brpnas.spaces import Graph
 
 __all__ = ["Training", "compute_device", "score", "train_network"]
@@ -107,7 +106,6 @@ def train_network(
 def score(network: GraphNetwork, graphs: Sequence[Graph]) -> NDArray[np.float64]:
     """Return scores, shape (members, networks)."""
     device = next(network.parameters()).device
-    common_schema(graphs)
     with torch.inference_mode():
         scores = [
             network(GraphBatch.of(graphs[start : start + _PREDICTION_BATCH]).to(device)).cpu()

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from brpnas.predictors._baseline import divided
 from brpnas.predictors._scale import Scale, check_values, width_of
 from brpnas.predictors._training import Training
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor, GCNSize
@@ -77,10 +78,7 @@ class _Ensemble(SavablePredictor):
     ) -> Self:
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = cls(settings["seed"], settings["valid"])
-        parts: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, value in state.items():
-            part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = value
+        parts = divided(state)
         predictor._members = (
             cls._kinds[0].restored(settings, schema, parts["0"]),
             cls._kinds[1].restored(settings, schema, parts["1"]),

@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from brpnas.errors import UserError
-from brpnas.predictors._baseline import Baseline
+from brpnas.predictors._baseline import Baseline, divided
 from brpnas.predictors._features import VIEWS, GraphFeatures
 from brpnas.predictors._process import Kernel, Process
 from brpnas.predictors._rows import shuffled
@@ -88,10 +88,7 @@ class _GP(Baseline):
     ) -> Self:
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = cls(settings["seed"], settings["valid"])
-        parts: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, value in state.items():
-            part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = value
+        parts = divided(state)
         predictor.schema = schema
         predictor._features = GraphFeatures.restored(schema, parts["features"])
         tensors = {name: torch.from_numpy(value) for name, value in parts["process"].items()}

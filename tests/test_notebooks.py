@@ -10,13 +10,20 @@ import matplotlib as mpl
 import pytest
 
 _NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+_QUICK = "first_search"  # the others take half a minute each
 
 
 def test_there_are_some() -> None:
     assert _NOTEBOOKS
 
 
-@pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem == _QUICK else pytest.mark.slow)
+        for path in _NOTEBOOKS
+    ],
+)
 def test_runs(path: Path) -> None:
     mpl.use("Agg")  # no window
     names: dict[str, Any] = {}

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from brpnas.report.canvas import LINE, LOOKS, add_legend, new_canvas, plain, save_figure
 from brpnas.report.history import History
 
 __all__ = ["save_plots", "save_scatter"]
-
-# Okabe and Ito's colours, which people with any colour vision tell apart; each origin has its own
-# marker too, for prints without colour.
-_LOOKS = [
-    ("#0072B2", "o"),
-    ("#D55E00", "^"),
-    ("#009E73", "s"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-]
-_LINE = "#333333"
 
 
 def save_plots(history: History, folder: Path) -> dict[str, Path]:
@@ -39,15 +26,17 @@ def save_plots(history: History, folder: Path) -> dict[str, Path]:
         Each plot's file by its title: the accuracies in the order of evaluation; the reported
         metric of the best so far; accuracy against each limited metric.
     """
-    plots = {"Every evaluated network": _save(_trace(history), folder / "trace.png")}
+    plots = {"Every evaluated network": save_figure(_trace(history), folder / "trace.png")}
     if history.report and history.report != history.accuracy:
         figure = _best_so_far(history, history.report)
-        plots[f"{history.report} of the best network so far"] = _save(
+        plots[f"{history.report} of the best network so far"] = save_figure(
             figure, folder / "best_so_far.png"
         )
     for place, (column, limit) in enumerate(history.limits, start=1):
         title = f"{history.accuracy} against {column}"
-        plots[title] = _save(_trade_off(history, column, limit), folder / f"limit_{place}.png")
+        plots[title] = save_figure(
+            _trade_off(history, column, limit), folder / f"limit_{place}.png"
+        )
     return plots
 
 
@@ -62,19 +51,19 @@ def save_scatter(
         prediction: predicted values, shape (n,), in the same unit.
         column: name of the metric.
     """
-    figure, axes = _canvas(5.4, 5.0)
-    axes.scatter(truth, prediction, s=6, alpha=0.4, color=_LOOKS[0][0], linewidths=0)
+    figure, axes = new_canvas(5.4, 5.0)
+    axes.scatter(truth, prediction, s=6, alpha=0.4, color=LOOKS[0][0], linewidths=0)
     ends = [min(truth.min(), prediction.min()), max(truth.max(), prediction.max())]
-    axes.plot(ends, ends, color=_LINE, linewidth=1, label="prediction = measurement")
-    axes.set_xlabel(f"{_name(column)}, measured")
-    axes.set_ylabel(f"{_name(column)}, predicted")
+    axes.plot(ends, ends, color=LINE, linewidth=1, label="prediction = measurement")
+    axes.set_xlabel(f"{plain(column)}, measured")
+    axes.set_ylabel(f"{plain(column)}, predicted")
     axes.set_title(f"{len(truth):,} networks that were not learnt from", fontsize=10)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _trace(history: History) -> Figure:
-    figure, axes = _canvas()
+    figure, axes = new_canvas()
     accuracy = history.values(history.accuracy)
     steps = np.arange(1, len(accuracy) + 1)
     within = history.within()
@@ -92,34 +81,34 @@ def _trace(history: History) -> Figure:
         )
     best = history.best_so_far()
     known = best >= 0
-    axes.step(steps[known], accuracy[best[known]], color=_LINE, where="post", label="best so far")
+    axes.step(steps[known], accuracy[best[known]], color=LINE, where="post", label="best so far")
     axes.set_xlabel("networks evaluated" + (" (hollow: beyond a limit)" if history.limits else ""))
-    axes.set_ylabel(_name(history.accuracy))
+    axes.set_ylabel(plain(history.accuracy))
     _limit_outliers(axes, accuracy)
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
 def _best_so_far(history: History, report: str) -> Figure:
-    figure, axes = _canvas()
+    figure, axes = new_canvas()
     best = history.best_so_far()
     steps = np.arange(1, len(best) + 1)
     known = best >= 0
     values = history.values(report)[best[known]]
-    axes.step(steps[known], values, color=_LOOKS[0][0], where="post")
+    axes.step(steps[known], values, color=LOOKS[0][0], where="post")
     axes.set_xlabel("networks evaluated")
-    axes.set_ylabel(_name(report))
-    axes.set_title(f"of the best network so far by {_name(history.accuracy)}", fontsize=10)
+    axes.set_ylabel(plain(report))
+    axes.set_title(f"of the best network so far by {plain(history.accuracy)}", fontsize=10)
     return figure
 
 
 def _trade_off(history: History, column: str, limit: float) -> Figure:
-    figure, axes = _canvas()
+    figure, axes = new_canvas()
     costs, accuracy = history.values(column), history.values(history.accuracy)
     for origin, (colour, marker) in _looks(history).items():
         rows = (history.trace["origin"] == origin).to_numpy(bool)
         axes.scatter(costs[rows], accuracy[rows], color=colour, marker=marker, s=22, label=origin)
-    axes.axvline(limit, color=_LINE, linestyle="--", linewidth=1, label=f"limit {limit:g}")
+    axes.axvline(limit, color=LINE, linestyle="--", linewidth=1, label=f"limit {limit:g}")
     best = history.best_so_far()
     if len(best) and best[-1] >= 0:
         at = best[-1]
@@ -128,31 +117,20 @@ def _trade_off(history: History, column: str, limit: float) -> Figure:
             accuracy[at],
             s=140,
             facecolors="none",
-            edgecolors=_LINE,
+            edgecolors=LINE,
             linewidths=1.5,
             label="best within limits",
         )
-    axes.set_xlabel(_name(column))
-    axes.set_ylabel(_name(history.accuracy))
+    axes.set_xlabel(plain(column))
+    axes.set_ylabel(plain(history.accuracy))
     _limit_outliers(axes, accuracy)
-    _legend(axes)
+    add_legend(axes)
     return figure
-
-
-def _canvas(width: float = 7.2, height: float = 4.0) -> tuple[Figure, Axes]:
-    # A figure of its own: pyplot keeps global state and may want a display.
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _looks(history: History) -> dict[str, tuple[str, str]]:
     origins = list(dict.fromkeys(history.trace["origin"]))
-    return {origin: _LOOKS[place % len(_LOOKS)] for place, origin in enumerate(origins)}
+    return {origin: LOOKS[place % len(LOOKS)] for place, origin in enumerate(origins)}
 
 
 def _limit_outliers(axes: Axes, values: NDArray[np.float64]) -> None:
@@ -166,21 +144,3 @@ def _limit_outliers(axes: Axes, values: NDArray[np.float64]) -> None:
     if below and high > low:
         axes.set_ylim(bottom, high + 0.05 * (high - bottom))
         axes.set_title(f"{below} networks lie below this picture", fontsize=9, loc="left")
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-
-
-def _name(column: str) -> str:
-    """Return a column's name as plain text: matplotlib would read dollars as formulas."""
-    shown = "".join(character if character.isprintable() else "?" for character in column)
-    return (shown if len(shown) <= 60 else f"{shown[:57]}...").replace("$", r"\$")
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with warnings.catch_warnings():
-        # A column's name may hold letters that the font lacks: boxes are drawn in their place.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(path, metadata={"Software": None})
-    return path

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from brpnas.judging import LEVELS, Fit, Score
-from brpnas.report.plots import _LINE, _LOOKS, _canvas, _legend, _name, _save
+from brpnas.report.canvas import LINE, LOOKS, add_legend, new_canvas, plain, save_figure
 
 __all__ = ["save_predictor_plots"]
 
@@ -48,8 +48,8 @@ def save_predictor_plots(fits: Sequence[Fit], folder: Path) -> dict[str, Path]:
             figure = figure_of(scored, places)
             if figure is not None:
                 path = folder / f"column_{number}_{kind}.png"
-                figure.suptitle(_name(title.format(column)), fontsize=10)
-                plots[title.format(column)] = _save(figure, path)
+                figure.suptitle(plain(title.format(column)), fontsize=10)
+                plots[title.format(column)] = save_figure(figure, path)
     return plots
 
 
@@ -73,25 +73,25 @@ def _learnt(scored: Scored) -> str:
 
 
 def _errors(scored: Scored, places: dict[str, int]) -> Figure:
-    figure, axes = _canvas()
+    figure, axes = new_canvas()
     last = _last(scored)
     for name, fits in last.items():
         percent = 100 * np.median([score.errors for _, score in fits], axis=0)
         share = np.linspace(0, 1, len(percent))
         axes.plot(percent, share, label=name, **_style(name, places))
     for mark in (5, 10):
-        axes.axvline(mark, color=_LINE, linestyle=":", linewidth=1)
+        axes.axvline(mark, color=LINE, linestyle=":", linewidth=1)
     axes.set_xlim(0, _WORST)
     axes.set_ylim(0, 1)
     axes.set_xlabel("error of the prediction, % of the measured value")
     axes.set_ylabel("share of networks within it")
     axes.set_title(_learnt(next(iter(last.values()))), fontsize=9, loc="left")
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
 def _calibration(scored: Scored, places: dict[str, int]) -> Figure | None:
-    figure, axes = _canvas(6.4, 4.4)
+    figure, axes = new_canvas(6.4, 4.4)
     last = _last(scored)
     drawn = False
     for name, fits in last.items():
@@ -102,14 +102,14 @@ def _calibration(scored: Scored, places: dict[str, int]) -> Figure | None:
             drawn = True
     if not drawn:
         return None
-    axes.plot([0, 1], [0, 1], color=_LINE, linewidth=1, label="as promised")
-    axes.axvline(0.9, color=_LINE, linestyle=":", linewidth=1)
+    axes.plot([0, 1], [0, 1], color=LINE, linewidth=1, label="as promised")
+    axes.axvline(0.9, color=LINE, linestyle=":", linewidth=1)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("share of networks expected inside the interval")
     axes.set_ylabel("share observed inside it")
     axes.set_title(_learnt(next(iter(last.values()))), fontsize=9, loc="left")
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -124,7 +124,7 @@ def _ranks(scored: Scored, places: dict[str, int]) -> Figure | None:
         return None
     across = math.ceil(len(drawn) ** 0.5)
     rows = -(-len(drawn) // across)
-    figure, first = _canvas(0.6 + 2.6 * across, 0.7 + 2.4 * rows)
+    figure, first = new_canvas(0.6 + 2.6 * across, 0.7 + 2.4 * rows)
     first.remove()
     panels = figure.subplots(rows, across, sharex=True, sharey=True, squeeze=False)
     for panel in panels.flat[len(drawn) :]:
@@ -133,8 +133,8 @@ def _ranks(scored: Scored, places: dict[str, int]) -> Figure | None:
         truth, predicted = np.array(score.points).T
         colour = _style(name, places)["color"]
         panel.scatter(rankdata(truth), rankdata(predicted), s=3, color=colour, linewidths=0)
-        panel.plot([1, len(truth)], [1, len(truth)], color=_LINE, linewidth=1)
-        panel.set_title(f"{_name(name)}: Spearman {score.quality.spearman:.3f}", fontsize=9)
+        panel.plot([1, len(truth)], [1, len(truth)], color=LINE, linewidth=1)
+        panel.set_title(f"{plain(name)}: Spearman {score.quality.spearman:.3f}", fontsize=9)
     case = next(iter(drawn.values()))[0].case
     figure.supxlabel(f"measured rank, seed {case.seed}", fontsize=9)
     figure.supylabel("predicted rank", fontsize=9)
@@ -142,7 +142,7 @@ def _ranks(scored: Scored, places: dict[str, int]) -> Figure | None:
 
 
 def _learning(scored: Scored, places: dict[str, int]) -> Figure:
-    figure, left = _canvas(9.0, 3.8)
+    figure, left = new_canvas(9.0, 3.8)
     left.remove()
     panels = figure.subplots(1, 2)
     for axes, measure, title in zip(
@@ -162,7 +162,7 @@ def _learning(scored: Scored, places: dict[str, int]) -> Figure:
         sizes = sorted({fit.case.train + fit.case.valid for fit, _ in scored})
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.minorticks_off()
-    _legend(panels[1])
+    add_legend(panels[1])
     return figure
 
 
@@ -181,5 +181,5 @@ def _curve(axes: Axes, own: Scored, measure: str, style: dict[str, Any]) -> None
 
 def _style(name: str, places: dict[str, int]) -> dict[str, Any]:
     """Return a predictor's colour, the same in all plots; dashes tell those apart that share it."""
-    again, place = divmod(places[name], len(_LOOKS))
-    return {"color": _LOOKS[place][0], "linestyle": ("-", "--", ":")[again % 3]}
+    again, place = divmod(places[name], len(LOOKS))
+    return {"color": LOOKS[place][0], "linestyle": ("-", "--", ":")[again % 3]}
