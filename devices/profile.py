@@ -6,13 +6,13 @@ The profiles that come with the package lie in ``profiles/``; a user's lies anyw
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from brpnas.devices.timing import TimingPlan
+from brpnas.devices.toml_files import built_in_names, find_toml, load_toml
 from brpnas.errors import UserError, unknown_name
 
 __all__ = ["AdbSettings", "Profile", "ThermalGate", "built_in_profiles", "read_profile"]
@@ -123,7 +123,7 @@ class Profile:
 
 def built_in_profiles() -> list[str]:
     """Return the names of the profiles that come with the package."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return built_in_names(_FOLDER)
 
 
 def read_profile(name: str) -> Profile:
@@ -136,22 +136,11 @@ def read_profile(name: str) -> Profile:
         UserError: no such profile, or a file with something else in it than a profile; names
             file and key, and says what is accepted.
     """
-    if name in built_in_profiles():
-        return _parse(_FOLDER / f"{name}.toml", name)
-    if not name.endswith(".toml"):
-        error = unknown_name("device", name, built_in_profiles())
-        raise UserError(f"{error}; or the path of a profile, which ends in .toml")
-    return _parse(Path(name), name)
+    return _parse(find_toml(name, _FOLDER, "device", "profile"), name)
 
 
 def _parse(path: Path, shown: str) -> Profile:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"{shown}: cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{shown}: not a TOML file: {error}") from None
+    content = load_toml(path, shown)
     reader = _Reader(shown, path.parent)
     if content.get("kind") == "adb":
         content.setdefault("adb", {})

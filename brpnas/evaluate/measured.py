@@ -63,14 +63,14 @@ class MeasuringEvaluator(Evaluator[A]):
             Sweep(self._device, store, series, self._executor, models, self._say).run(sources)
             records = [store.record(series, source.key) for source in sources]
         self._seen += [one for record in records if record for one in record.rounds.values()]
-        yield from map(self._evaluation, records)
+        usual = self._device.usual(self._seen)
+        for record in records:
+            yield self._evaluation(record, usual)
 
-    def _evaluation(self, record: ModelRecord | None) -> Evaluation:
+    def _evaluation(self, record: ModelRecord | None, usual: float | None) -> Evaluation:
         if record is None or record.error is not None:
             missing = dict.fromkeys(self.metrics, float("nan"))
             return Evaluation(missing, record.error if record else "was not measured")
         rounds = [record.rounds[number] for number in sorted(record.rounds)]
-        columns = self._device.summarise(
-            rounds[: self._device.plan.rounds], self._device.usual(self._seen)
-        )
+        columns = self._device.summarise(rounds[: self._device.plan.rounds], usual)
         return Evaluation({name: columns[name] for name in self.metrics})

@@ -5,12 +5,12 @@ Those that come with the package lie in ``platforms/``; a user's lies anywhere.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brpnas.devices.toml_files import built_in_names, find_toml, load_toml
 from brpnas.errors import UserError, unknown_name
 
 __all__ = ["Platform", "built_in_platforms", "read_platform"]
@@ -47,7 +47,7 @@ class Platform:
 
 def built_in_platforms() -> list[str]:
     """Return the names of the platforms that come with the package."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return built_in_names(_FOLDER)
 
 
 def read_platform(name: str) -> Platform:
@@ -60,22 +60,11 @@ def read_platform(name: str) -> Platform:
         UserError: no such platform, or a file with something else in it than a platform; names
             file and key, and says what is accepted.
     """
-    if name in built_in_platforms():
-        return _parse(_FOLDER / f"{name}.toml", name)
-    if not name.endswith(".toml"):
-        error = unknown_name("platform", name, built_in_platforms())
-        raise UserError(f"{error}; or the path of a platform, which ends in .toml")
-    return _parse(Path(name), name)
+    return _parse(find_toml(name, _FOLDER, "platform", "platform"), name)
 
 
 def _parse(path: Path, shown: str) -> Platform:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"{shown}: cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{shown}: not a TOML file: {error}") from None
+    content = load_toml(path, shown)
     values = _table(shown, "", content, _KEYS)
     return Platform(name=path.stem, **values)
 
