@@ -80,7 +80,7 @@ class _Messages(nn.Module):
         return h + update
 
 
-def _collect(x: Tensor, alive: Tensor, adjacency: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def _collect(x: Tensor, alive: Tensor, adjacency: Tensor) -> list[list[Tensor]]:
     """Sum over the nodes with an edge to each node, and over those that it has an edge to.
 
     Each sum is made of ``x`` and of ``alive``, both (members, nodes, graphs, hidden).
@@ -88,17 +88,17 @@ def _collect(x: Tensor, alive: Tensor, adjacency: Tensor) -> tuple[list[Tensor],
     if adjacency.dim() == 2:
         # Nodes of one kind lie together, so all networks share one product with the adjacency.
         flat = [one.flatten(2) for one in (x, alive)]
-        return tuple(  # type: ignore[return-value]
+        return [
             [torch.matmul(edges, one).view_as(x) for one in flat]
             for edges in (adjacency, adjacency.T)
-        )
+        ]
     both = torch.stack([x, alive])  # (2, members, nodes, graphs, hidden)
     rows = both.permute(3, 2, 0, 1, 4)
     flat_rows = rows.flatten(2)  # (graphs, nodes, 2 * members * hidden)
-    return tuple(  # type: ignore[return-value]
+    return [
         list(torch.bmm(edges, flat_rows).view_as(rows).permute(2, 3, 1, 0, 4))
         for edges in (adjacency, adjacency.transpose(1, 2))
-    )
+    ]
 
 
 class GraphNetwork(nn.Module):
