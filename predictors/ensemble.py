@@ -24,6 +24,7 @@ from brpnas.spaces import Graph, GraphSchema
 __all__ = ["EnsembleRanker", "EnsembleRegressor"]
 
 _SHARES = np.linspace(0, 1, 21)
+_BOOTSTRAPS = 400
 _FEWEST_CALIBRATED = 20
 """With fewer networks held out, the members' own deviations are the better ones."""
 
@@ -90,9 +91,10 @@ class _Ensemble(SavablePredictor):
 class EnsembleRegressor(_Ensemble):
     """Predicts a metric in its own unit: the weighted mean of the members, in their logarithm.
 
-    The weights are what the networks held out say: the posterior mean under a uniform prior, where
-    errors follow a Laplace distribution of unknown scale, so that a share s with a mean absolute
-    error of e(s) on n networks counts as e(s) to the power of -n. The standard deviation joins
+    The weights are what the networks held out say: the share with the least mean absolute error,
+    averaged over Bayesian bootstraps of them (Rubin 1981; for the weights of models, Yao et al.
+    2018, "Using stacking to average Bayesian predictive distributions"), so that a few outliers do
+    not decide. The standard deviation joins
     those of the members with their disagreement, and is widened or narrowed until its 90%
     interval holds 90% of the networks held out (see ``width_of``).
 
@@ -140,9 +142,9 @@ class EnsembleRegressor(_Ensemble):
         """Choose share and width by what both say of networks that were held out, (n,)."""
         truth = self._scale.shrink(values)
         one, other = self._scale.shrink(gcn.mean), self._scale.shrink(gp.mean)
-        errors = np.abs(other - truth + _SHARES[:, None] * (one - other)).mean(1)
-        likelihood = (errors.min() / errors) ** len(values) if errors.min() > 0 else errors == 0
-        self._share = float((likelihood * _SHARES).sum() / likelihood.sum())
+        errors = np.abs(other - truth + _SHARES[:, None] * (one - other))
+        rows = np.random.default_rng(self.seed).dirichlet(np.ones(len(values)), _BOOTSTRAPS)
+        self._share = float(_SHARES[(rows @ errors.T).argmin(1)].mean())
         if len(values) >= _FEWEST_CALIBRATED:
             mean, deviation = self._mixed(gcn, gp)
             self._width = width_of(np.abs(mean - truth) / deviation)
