@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fifo_blocks", "memory_blocks", "queue_units"]
+__all__ = ["block_shape", "fifo_blocks", "memory_blocks", "queue_units", "ultra_blocks"]
 
 Array = NDArray[np.float64]
 
@@ -23,6 +23,9 @@ _DEPTH = np.array([_SHAPES[shape] for shape in _SHAPE_OF], dtype=np.float64)
 # What is smaller goes into LUTs.
 _MEMORY_BITS = 1024
 _QUEUE_WORDS = 32
+
+# A block of UltraRAM has one shape (AMD UG573, UltraScale Architecture Memory Resources).
+_ULTRA_WIDTH, _ULTRA_DEPTH = 72, 4096
 
 
 def memory_blocks(words: Array, width: Array) -> Array:
@@ -46,6 +49,29 @@ def fifo_blocks(words: Array, width: Array) -> Array:
     return np.where(small, 0.0, _blocks(words, width))
 
 
+def ultra_blocks(words: Array, width: Array) -> Array:
+    """Return the blocks of 288 Kbit of UltraRAM that a memory takes.
+
+    Args:
+        words: how many it holds, shape (rows,).
+        width: bits of a word, shape (rows,).
+    """
+    return np.ceil(width / _ULTRA_WIDTH) * np.ceil(words / _ULTRA_DEPTH)
+
+
+def block_shape(width: Array) -> tuple[Array, Array]:
+    """Return how many blocks lie side by side for words so wide, and how many words they hold.
+
+    Args:
+        width: bits of a word, shape (rows,).
+
+    Returns:
+        Two arrays of shape (rows,).
+    """
+    shape = np.minimum(width, _WIDEST).astype(np.intp)
+    return np.ceil(width / _WIDTH[shape]), _DEPTH[shape]
+
+
 def queue_units(words: Array, width: Array) -> Array:
     """Return the units of LUT RAM of a queue, whose words have one more bit: that they are valid.
 
@@ -62,5 +88,5 @@ def queue_units(words: Array, width: Array) -> Array:
 
 
 def _blocks(words: Array, width: Array) -> Array:
-    shape = np.minimum(width, _WIDEST).astype(np.intp)
-    return np.ceil(width / _WIDTH[shape]) * np.ceil(words / _DEPTH[shape])
+    across, depth = block_shape(width)
+    return across * np.ceil(words / depth)

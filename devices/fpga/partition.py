@@ -1,0 +1,464 @@
+"""A part of a network as one design on an FPGA: how fast it is and what it takes.
+
+After fpgaConvNet (Venieris & Bouganis, FCCM 2016; TNNLS 2018): every layer is a circuit of its
+own, words stream through all of them at once, and the slowest sets the interval. Where neighbours
+have different numbers of streams, a squeeze is between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.devices.fpga.foldings import (
+    RESOURCES,
+    Foldings,
+    Picked,
+    Rows,
+    Words,
+    foldings_of,
+    reloaded,
+)
+from brpnas.devices.fpga.layers import LAYERS
+from brpnas.devices.fpga.logic import count_logic
+from brpnas.devices.fpga.memory import fifo_blocks
+from brpnas.devices.fpga.network import INPUT, Network, Node
+from brpnas.devices.fpga.platform import Platform
+
+__all__ = ["LOGIC_MARGIN", "LUTS_PER_BLOCK", "PartCosts", "Problem", "Segment", "squeeze_costs"]
+
+Array = NDArray[np.float64]
+
+LOGIC_MARGIN = 0.05
+"""LUTs and flip-flops are estimates: designs leave this share above them free."""
+LUTS_PER_BLOCK = 288
+"""What a block of memory takes when it is built of LUTs instead (the reference's figure)."""
+
+_SPARE_WORDS = 64  # of a queue that waits for another branch, as in the reference
+_WAITING = ("eltwise", "concat")
+_WEIGHTED = ("convolution", "inner_product")
+_BRANCHING = ("split", *_WAITING)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be mapped on what.
+
+    Attributes:
+        network: the layers.
+        platform: the board.
+        words: bits of the numbers.
+        batch: images that are computed before the board is loaded with the next part.
+        margin: share of every resource that stays free.
+        reference_exact: count as the reference does where it is odd.
+    """
+
+    network: Network
+    platform: Platform
+    words: Words = field(default_factory=Words)
+    batch: int = 256
+    margin: float = 0.0
+    reference_exact: bool = False
+    _foldings: dict[object, Foldings] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @cached_property
+    def limits(self) -> Array:
+        """What designs may take, (5,) in the order of ``RESOURCES``."""
+        counts = [self.platform.resources[name] for name in RESOURCES]
+        return np.array(counts) * (1 - self.margin)
+
+    @property
+    def bits_per_cycle(self) -> float:
+        """What the board's memory gives and takes."""
+        return self.platform.memory_gbit_per_s * 1000 / self.platform.clock_mhz * (1 - self.margin)
+
+    @property
+    def port_streams(self) -> int:
+        """Words that enter, and as many that leave, in a cycle."""
+        return max(1, self.platform.port_width // self.words.data)
+
+    def foldings(self, node: Node) -> Foldings:
+        """Return the ways to build a layer that do not take more than the whole board."""
+        key = _key(node)
+        found = self._foldings.get(key)
+        if found is None:
+            found = self._foldings[key] = self._fitting(key, node)
+        return found
+
+    def _fitting(self, key: object, node: Node) -> Foldings:
+        ways = _ways(
+            key, node, self.words, self.reference_exact, self.platform.resources["URAM"] > 0
+        )
+        fits = (ways.resources[:, [0, 4]] <= self.limits[[0, 4]]).all(axis=1)
+        fits &= (ways.resources[:, 2] <= self.limits[2]) & (ways.resources[:, 3] <= self.limits[3])
+        # If none fits, the smallest: what it needs can be said.
+        return ways.kept(fits) if fits.any() else ways
+
+    def needs(self, resources: Array) -> Array:
+        """Return what has to be free for a design, (..., 5): logic with its margin.
+
+        A shortage of block RAM is made up by LUTs.
+        """
+        needed = resources.copy()
+        needed[..., 2:4] *= 1 + LOGIC_MARGIN
+        short = np.ceil(np.maximum(needed[..., 1] - self.limits[1], 0))
+        needed[..., 1] -= short
+        needed[..., 2] += LUTS_PER_BLOCK * short
+        return needed
+
+    def seconds(self, cycles: Sequence[float]) -> float:
+        """Return the time of a batch through parts of so many cycles each."""
+        loads = len(cycles) - 1
+        if self.reference_exact and loads:
+            loads += 1
+        computing = sum(cycles) / (self.platform.clock_mhz * 1e6)
+        return computing + loads * self.platform.reconfiguration_s
+
+
+def _key(node: Node) -> tuple[object, ...]:
+    """Return what the ways to build a layer depend on."""
+    return (node.kind, node.output, *sorted(node.sizes.items()))
+
+
+# The layers of a network repeat, and so do those of similar networks.
+_CACHE: dict[object, Foldings] = {}
+_CACHED = 4096
+
+
+def _ways(key: object, node: Node, words: Words, reference_exact: bool, uram: bool) -> Foldings:
+    whole = (key, words, reference_exact, uram)
+    found = _CACHE.get(whole)
+    if found is None:
+        if len(_CACHE) >= _CACHED:
+            _CACHE.clear()
+        found = _CACHE[whole] = foldings_of(node, words, reference_exact, uram)
+    return found
+
+
+@lru_cache(maxsize=65536)
+def squeeze_costs(streams_in: int, streams_out: int, width: int) -> tuple[float, ...]:
+    """Return the resources of a squeeze, in the order of ``RESOURCES``; nothing for equal ones."""
+    if streams_in == streams_out:
+        return (0.0,) * len(RESOURCES)
+    one = {"rows": 1, "cols": 1, "channels": math.lcm(streams_in, streams_out)}
+    x = {**one, "coarse_in": streams_in, "coarse_out": streams_out, "data_width": width}
+    costs = LAYERS["squeeze"].cost({name: np.array([float(n)]) for name, n in x.items()}, True)
+    logic = count_logic(costs.modules, 1)
+    return (0.0, float(costs.bram[0]), float(logic["LUT"][0]), float(logic["FF"][0]), 0.0)
+
+
+@dataclass(frozen=True)
+class PartCosts:
+    """What a part of a network costs.
+
+    Attributes:
+        interval: cycles from one image to the next, with the wait for memory.
+        compute_interval: the same if memory were never waited for.
+        depth: cycles that the first image takes beyond an interval.
+        cycles: of a whole batch.
+        resources: estimates, (5,) in the order of ``RESOURCES``.
+        gbit_per_s: what the design reads and writes.
+        bound_by: the layer that sets the interval, or ``"memory"``, ``"input"``, ``"output"``.
+    """
+
+    interval: float
+    compute_interval: float
+    depth: float
+    cycles: float
+    resources: Array
+    gbit_per_s: float
+    bound_by: str
+
+
+class Segment:
+    """Layers of a network that follow each other, as one part.
+
+    Args:
+        problem: what is to be mapped.
+        start, stop: of the layers, places in the order of the network.
+        reloads: how often weights of the last layer that has some are loaded for one batch; a
+            part of its filters at a time is computed, by as many passes over the input.
+
+    Raises:
+        ValueError: ``reloads`` does not divide what it has to.
+
+    Attributes:
+        nodes: the layers, as they are computed in one pass.
+        ways: the foldings of each.
+        edges: pairs of places in ``nodes``: whose output goes to whom.
+        sources: place of a layer that reads from memory, once for each input that it reads.
+        sinks: places of layers that write to memory.
+    """
+
+    def __init__(self, problem: Problem, start: int, stop: int, reloads: int = 1) -> None:
+        network = problem.network
+        self.problem, self.start, self.stop, self.reloads = problem, start, stop, reloads
+        self.nodes: list[Node] = list(network.nodes[start:stop])
+        place = {node.name: at for at, node in enumerate(self.nodes)}
+        self.edges = [
+            (place[name], at)
+            for at, node in enumerate(self.nodes)
+            for name in node.inputs
+            if name in place
+        ]
+        self.sources = [
+            at
+            for at, node in enumerate(self.nodes)
+            for name in node.inputs
+            if name == INPUT or name not in place
+        ]
+        outside = {at for at, node in enumerate(self.nodes) if not network.consumers(node.name)}
+        outside |= {
+            at
+            for at, node in enumerate(self.nodes)
+            if any(name not in place for name in network.consumers(node.name))
+        }
+        self.sinks = sorted(outside)
+        self.reload_words = 0
+        if reloads > 1:
+            self._reload(reloads)
+        self.ways = [problem.foldings(node) for node in self.nodes]
+        self.before: list[list[int]] = [[] for _ in self.nodes]
+        self.after: list[list[int]] = [[] for _ in self.nodes]
+        for first, second in self.edges:
+            self.before[second].append(first)
+            self.after[first].append(second)
+
+    def reload_layer(self) -> int | None:
+        """Return the place of the layer whose weights can be loaded several times, if any.
+
+        It is the last that has weights, on the way back from a single output over layers that have
+        one input and one output.
+        """
+        if len(self.sinks) != 1:
+            return None
+        at, previous = self.sinks[0], {second: first for first, second in self.edges}
+        while self.nodes[at].kind not in _WEIGHTED:
+            if self.nodes[at].kind in _BRANCHING or at not in previous:
+                return None
+            at = previous[at]
+        return at
+
+    def _reload(self, times: int) -> None:
+        layer = self.reload_layer()
+        if layer is None:
+            raise ValueError("no layer whose weights could be loaded again")
+        sizes = self.nodes[layer].sizes
+        if sizes.get("groups", 1) > 1 or sizes["filters"] % times:
+            raise ValueError(f"{times} does not divide the filters of '{self.nodes[layer].name}'")
+        for at in range(layer, len(self.nodes)):
+            self.nodes[at] = reloaded(self.nodes[at], times, at > layer)
+        self.reload_words = self.nodes[layer].weights
+
+    @cached_property
+    def memory_bits(self) -> float:
+        """Bits of feature maps that are read and written for one image, in one pass."""
+        read = sum(self._words_in(at) for at in self.sources)
+        written = sum(math.prod(self.nodes[at].output) for at in self.sinks)
+        return float((read + written) * self.problem.words.data)
+
+    def _words_in(self, at: int) -> int:
+        sizes = self.nodes[at].sizes
+        channels = sizes["channels"]
+        if isinstance(channels, tuple):  # of a concat: one of its inputs, the largest
+            channels = max(channels)
+        return int(sizes["rows"] * sizes["cols"] * channels)
+
+    @cached_property
+    def port_interval(self) -> float:
+        """Cycles that it takes at least to get an image in and the result out."""
+        streams_in, streams_out = self.port_streams
+        least = [0.0]
+        least += [
+            self._words_in(at) / _largest_divisor(self._channels_in(at), streams_in)
+            for at in self.sources
+        ]
+        least += [
+            math.prod(self.nodes[at].output)
+            / _largest_divisor(self.nodes[at].output[2], streams_out)
+            for at in self.sinks
+        ]
+        return max(least)
+
+    @property
+    def port_streams(self) -> tuple[int, int]:
+        """Streams that each layer that reads from memory, and each that writes to it, has."""
+        ports = self.problem.port_streams
+        return max(1, ports // max(1, len(self.sources))), max(1, ports // max(1, len(self.sinks)))
+
+    def _channels_in(self, at: int) -> int:
+        channels = self.nodes[at].sizes["channels"]
+        return math.gcd(*channels) if isinstance(channels, tuple) else channels
+
+    def squeezes(self, choice: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
+        """Yield where streams are adapted: from and to which layer (-1: memory), and how many."""
+        ways = self.ways
+        for first, second in self.edges:
+            one = int(ways[first].streams_out[choice[first]])
+            other = int(ways[second].streams_in[choice[second]])
+            if one != other:
+                yield first, second, one, other
+        streams_in, streams_out = self.port_streams
+        for at in self.sources:
+            own = int(ways[at].streams_in[choice[at]])
+            if own > streams_in:
+                yield -1, at, _largest_divisor(self._channels_in(at), streams_in), own
+        for at in self.sinks:
+            own = int(ways[at].streams_out[choice[at]])
+            if own > streams_out:
+                yield at, -1, own, _largest_divisor(self.nodes[at].output[2], streams_out)
+
+    def buffers(self, choice: Sequence[int]) -> dict[tuple[int, int], int]:
+        """Return the words that queues hold where branches meet: by layer and its input."""
+        if not any(node.kind in _WAITING for node in self.nodes):
+            return {}
+        exact = self.problem.reference_exact
+        rows = self.picked(choice)
+        first = self._depths(rows, None) if exact else [one for one, _ in self._times(rows)]
+        found = {}
+        for at, node in enumerate(self.nodes):
+            inputs = self.before[at]
+            if node.kind not in _WAITING:
+                continue
+            if len(inputs) < len(node.inputs):  # the others come from memory and can wait there
+                found.update({(at, before): 2 for before in inputs})
+                continue
+            latest = max(float(first[before]) for before in inputs)
+            ways, row = self.ways[at], choice[at]
+            pace = 1.0 if exact else float(ways.words_in[row] / ways.latency[row])
+            for before in inputs:
+                waiting = (latest - float(first[before])) * pace
+                found[at, before] = math.ceil(waiting) + _SPARE_WORDS
+        return found
+
+    def picked(self, choice: Sequence[Rows]) -> list[Picked]:
+        """Return the ways that are chosen, one for each layer or several side by side."""
+        return [ways.picked(row) for ways, row in zip(self.ways, choice, strict=True)]
+
+    def depth(self, rows: Sequence[Picked], interval: Array | float) -> Array | float:
+        """Return the cycles that one image takes beyond an interval.
+
+        Args:
+            rows: the way to build each layer; some of them several side by side.
+            interval: cycles, of the same shape as those.
+        """
+        if self.problem.reference_exact:
+            return _largest(self._depths(rows, interval))
+        last = _largest([last for _, last in self._times(rows)])
+        return _larger(0.0, last - interval)
+
+    def _depths(
+        self, rows: Sequence[Picked], interval: Array | float | None
+    ) -> list[Array | float]:
+        """Return for each layer the depth of the path to it, as the reference counts it.
+
+        Over a path of layers j it is the sum of depth_j / rate_j + interval words_0 /
+        (words_in_j words_out_j), where the words are those of one stream. For queues, without an
+        interval, it is the sum of depth_j + latency_j words_0 / (words_in_j words_out_j).
+        """
+        words = rows[self.sources[0]].words_in
+        found: list[Array | float] = []
+        for at, row in enumerate(rows):
+            pace = row.latency if interval is None else interval
+            depth = row.depth if interval is None else row.delay
+            start: Array | float = 0.0
+            for before in self.before[at]:
+                other = rows[before]
+                adapted = other.streams_out != row.streams_in  # by a squeeze
+                arrives = found[before]
+                if isinstance(adapted, np.ndarray) or adapted:
+                    arrives = arrives + adapted * (pace * words / (other.words_out * row.words_in))
+                start = _larger(start, arrives)
+            found.append(start + depth + pace * words / (row.words_in * row.words_out))
+        return found
+
+    def _times(self, rows: Sequence[Picked]) -> list[tuple[Array | float, Array | float]]:
+        """Return for each layer when its first and last word of one image leave, in cycles.
+
+        A layer's words leave at the pace of the slowest before it or its own; one that needs a
+        whole feature map starts when that is there.
+        """
+        found: list[tuple[Array | float, Array | float]] = []
+        for at, row in enumerate(rows):
+            arrived = [found[before] for before in self.before[at]]
+            first = _largest([one for one, _ in arrived])
+            last = _largest([one for _, one in arrived]) if arrived else self.port_interval
+            if self.ways[at].whole:
+                first = _larger(last, first + row.latency) + row.fill
+                found.append((first, first + row.words_out))
+            else:
+                taking = _larger(last - first, row.latency)
+                found.append((first + row.fill + row.window * taking, first + taking + row.fill))
+        return found
+
+    def judge(self, choice: Sequence[int]) -> PartCosts:
+        """Say what the part costs.
+
+        Args:
+            choice: a row of ``ways`` for each layer.
+        """
+        problem = self.problem
+        rows = list(zip(self.ways, choice, strict=True))
+        latency = [float(ways.latency[row]) for ways, row in rows]
+        slowest = max(range(len(latency)), key=latency.__getitem__)
+        compute, bound_by = latency[slowest], self.nodes[slowest].name
+        resources = np.sum([ways.resources[row] for ways, row in rows], axis=0)
+        for first, second, one, other in self.squeezes(choice):
+            resources = resources + squeeze_costs(one, other, problem.words.data)
+            if first < 0:
+                cycles = self._words_in(second) / one
+                if cycles > compute:
+                    compute, bound_by = cycles, "input"
+            elif second < 0:
+                cycles = math.prod(self.nodes[first].output) / other
+                if cycles > compute:
+                    compute, bound_by = cycles, "output"
+        for (at, _), words in self.buffers(choice).items():
+            streams = float(self.ways[at].streams_in[choice[at]])
+            width = np.array(float(problem.words.data))
+            resources[1] += streams * float(fifo_blocks(np.array(float(words)), width))
+        bits = self.memory_bits + sum(float(ways.weight_bits[row]) for ways, row in rows)
+        interval = math.ceil(max(compute, bits / problem.bits_per_cycle))
+        if interval > math.ceil(compute):
+            bound_by = "memory"
+        depth = float(self.depth(self.picked(choice), interval))
+        cycles = (interval * problem.batch + depth) * self.reloads
+        cycles += (self.reloads - 1) * self.reload_words
+        return PartCosts(
+            interval,
+            compute,
+            depth,
+            float(int(cycles)),
+            resources,
+            bits / interval * problem.platform.clock_mhz / 1000,
+            bound_by,
+        )
+
+    def fits(self, costs: PartCosts) -> bool:
+        """Say whether the board has room for it."""
+        return bool((self.problem.needs(costs.resources) <= self.problem.limits).all())
+
+
+def _larger(one: Array | float, other: Array | float) -> Array | float:
+    """Return the larger, element by element; plain numbers stay plain, which is quicker."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.maximum(one, other)
+    return one if one > other else other
+
+
+def _largest(values: Sequence[Array | float]) -> Array | float:
+    """Return the largest, element by element; 0 of none."""
+    start: Array | float = 0.0
+    return reduce(_larger, values, start)
+
+
+@lru_cache(maxsize=4096)
+def _largest_divisor(number: int, most: int) -> int:
+    return max(i for i in range(1, min(number, most) + 1) if number % i == 0)
