@@ -9,19 +9,24 @@ if __name__ != "brpnas.predictors":
         "import this package as 'brpnas.predictors' (the bare name belongs to others)"
     )
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from brpnas.predictors.eagle import EagleRanker, EagleRegressor, EagleSize
 from brpnas.predictors.ensemble import EnsembleRanker, EnsembleRegressor
-from brpnas.predictors.flops import FlopsPredictor
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor, GCNSize
 from brpnas.predictors.gp import GPRanker, GPRegressor
-from brpnas.predictors.layerwise import LayerwisePredictor
 from brpnas.predictors.mlp import MLPPredictor
 from brpnas.predictors.predictor import Prediction, Predictor, SavablePredictor
 from brpnas.predictors.quality import Quality, quality
 from brpnas.predictors.registry import PREDICTORS, Family
 from brpnas.predictors.saved import Provenance, SavedPredictor, load_predictor, save_predictor
-from brpnas.predictors.transfer import Sources, Transfer, TransferPrior
-from brpnas.predictors.trees import TreesPredictor, TreesSize
+
+if TYPE_CHECKING:
+    from brpnas.predictors.flops import FlopsPredictor
+    from brpnas.predictors.layerwise import LayerwisePredictor
+    from brpnas.predictors.transfer import Sources, Transfer, TransferPrior
+    from brpnas.predictors.trees import TreesPredictor, TreesSize
 
 __all__ = [
     "PREDICTORS",
@@ -54,3 +59,21 @@ __all__ = [
     "quality",
     "save_predictor",
 ]
+
+# What is made with scikit-learn is loaded when it is asked for: it takes long to import.
+_MODULES = {
+    "FlopsPredictor": "flops",
+    "LayerwisePredictor": "layerwise",
+    "Sources": "transfer",
+    "Transfer": "transfer",
+    "TransferPrior": "transfer",
+    "TreesPredictor": "trees",
+    "TreesSize": "trees",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

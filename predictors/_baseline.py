@@ -58,6 +58,23 @@ class Columns:
         # Equal networks may have different values: one constant column says nothing, as it should.
         return cls(features, varying if len(varying) else np.zeros(1, np.int64))
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return arrays that ``restored`` makes the same of."""
+        return {**self.features.state(), "kept": self.kept}
+
+    @classmethod
+    def restored(cls, schema: GraphSchema, state: Mapping[str, NDArray[Any]]) -> Columns:
+        """Put them together from what ``state`` gave.
+
+        Raises:
+            KeyError or ValueError: it is not that, or of another schema.
+        """
+        features, kept = GraphFeatures.restored(schema, state), state["kept"]
+        there = sum(len(mean) for mean in features.mean.values())
+        if not ((kept >= 0) & (kept < there)).all():
+            raise ValueError(f"its columns are not among the {there} of its networks")
+        return cls(features, kept)
+
     def __call__(self, graphs: Sequence[Graph]) -> NDArray[np.float32]:
         """Return the columns of graphs, shape (graphs, columns).
 

@@ -1,32 +1,32 @@
-"""The training loop that both kinds of GCN share."""
+"""The training loop: of any network, and of the graph networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from brpnas.predictors._batch import GraphBatch
 from brpnas.predictors._network import GraphNetwork, NetworkSize
 from brpnas.predictors._rows import shuffled
 from brpnas.spaces import Graph
 
-__all__ = ["Training", "compute_device", "score", "train_network"]
+__all__ = ["Training", "compute_device", "one_cycle", "score", "train_network"]
 
 _PREDICTION_BATCH = 256  # larger ones fall out of the cache
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a graph network is trained: AdamW, one cycle.
+    """How a network is trained: AdamW, one cycle.
 
     Attributes:
         epochs: passes over the training networks.
-        batch: networks per step.
+        batch: networks per step, at most.
         learning_rate: at the peak of the cycle.
         weight_decay: of AdamW.
     """
@@ -44,6 +44,42 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def compute_device() -> torch.device:
     """Return the CUDA GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def one_cycle(
+    network: nn.Module,
+    training: Training,
+    rows: int,
+    draw: Callable[[int], Iterable[Tensor]],
+    loss: Callable[[Tensor], Tensor],
+) -> Iterator[int]:
+    """Train epoch by epoch; yield the number of each one when it is over.
+
+    Args:
+        network: whose weights are changed.
+        training: the recipe.
+        rows: in an epoch.
+        draw: divides the rows, in another order each time, into as many steps as it is told.
+        loss: of some rows.
+    """
+    optimiser = torch.optim.AdamW(
+        network.parameters(),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+    steps = -(-rows // training.batch)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, training.learning_rate, total_steps=training.epochs * steps, pct_start=0.2
+    )
+    network.train()
+    for epoch in range(training.epochs):
+        for some in draw(steps):
+            optimiser.zero_grad()
+            loss(some).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            cycle.step()
+        yield epoch
 
 
 def train_network(
@@ -81,25 +117,15 @@ def train_network(
         batch, targets = GraphBatch.of(graphs).to(device), targets.to(device)
         kept = kept.to(device)
         network.calibrate(batch.take(kept))
-        optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=training.learning_rate,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        steps = -(-len(kept) // training.batch)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, training.learning_rate, total_steps=training.epochs * steps, pct_start=0.2
-        )
-        network.train()
-        for _ in range(training.epochs):
-            turn = kept[torch.randperm(len(kept), generator=generator).to(device)]
-            for rows in turn.chunk(steps):
-                optimiser.zero_grad()
-                found = loss(network(batch.take(rows)), targets[rows])
-                found.sum().backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                cycle.step()
+
+        def draw(steps: int) -> Iterable[Tensor]:
+            return kept[torch.randperm(len(kept), generator=generator).to(device)].chunk(steps)
+
+        def of_all(rows: Tensor) -> Tensor:
+            return loss(network(batch.take(rows)), targets[rows]).sum()
+
+        for _ in one_cycle(network, training, len(kept), draw, of_all):
+            pass
     return network.eval(), held_out.numpy()
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from brpnas.predictors._baseline import Baseline
+from brpnas.predictors._rows import drawn
 from brpnas.predictors._scale import check_values
 from brpnas.predictors._schema import common_schema
 from brpnas.predictors._training import compute_device
@@ -177,8 +178,7 @@ class EagleRegressor(_Eagle):
         self._range = (lowest, highest)
         scaled = (values - lowest) / (highest - lowest)
         targets = torch.from_numpy(scaled.astype(np.float32)).to(cells.links.device)
-        order = torch.randperm(len(values))
-        held_out, kept = order.tensor_split([min(round(len(order) * self.valid), len(order) - 1)])
+        held_out, kept = drawn(len(values), self.valid)
 
         def error(rows: Tensor) -> Tensor:
             scores: Tensor = self._network.head(self._network.embed(cells.take(rows)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from brpnas.predictors._baseline import Baseline, Columns, pack, unpack
+from brpnas.predictors._baseline import Baseline, Columns, divided
+from brpnas.predictors._rows import drawn
 from brpnas.predictors._scale import Scale, check_values
+from brpnas.predictors._training import Training, one_cycle
 from brpnas.predictors.predictor import Prediction
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
@@ -20,10 +22,7 @@ from brpnas.spaces import Graph, GraphSchema
 __all__ = ["MLPPredictor"]
 
 _WIDTH = 256
-_EPOCHS = 150
-_BATCH = 64
-_RATE = 3e-3
-_DECAY = 1e-2
+_TRAINING = Training(epochs=150, batch=64, learning_rate=3e-3, weight_decay=1e-2)
 
 
 class MLPPredictor(Baseline):
@@ -42,7 +41,6 @@ class MLPPredictor(Baseline):
 
     def __init__(self, seed: int = 0, valid: float = 0.1) -> None:
         super().__init__(seed, valid)
-        self._graphs: list[Graph] = []
 
     def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
         """Learn from networks and their metric, shape (n,), without missing values.
@@ -59,7 +57,7 @@ class MLPPredictor(Baseline):
             torch.manual_seed(self.seed)
             self._network = _perceptron(table.shape[1])
             _train(self._network, table, targets, self.valid)
-        self._columns, self._scale, self._graphs = columns, scale, list(graphs)
+        self._columns, self._scale = columns, scale
         self.schema = graphs[0].schema
         return self
 
@@ -75,11 +73,15 @@ class MLPPredictor(Baseline):
         return Prediction(self._scale.grow(scores.double().numpy()))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return weights and scale, and the training networks, which columns are made after."""
+        """Return weights, columns and scale."""
         self._check_fitted()
-        weights = {f"w.{name}": value for name, value in self._network.state_dict().items()}
-        arrays = {name: value.numpy() for name, value in weights.items()}
-        return {**pack(self._graphs), **arrays, "scale": self._scale.state()}
+        weights = self._network.state_dict()
+        columns = self._columns.state()
+        return {
+            **{f"network.{name}": value.numpy() for name, value in weights.items()},
+            **{f"columns.{name}": value for name, value in columns.items()},
+            "scale": self._scale.state(),
+        }
 
     @classmethod
     def restored(
@@ -87,12 +89,11 @@ class MLPPredictor(Baseline):
     ) -> Self:
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = cls(settings["seed"], settings["valid"])
-        predictor._graphs = unpack(schema, state)
-        predictor._columns = Columns.of(predictor._graphs)
+        parts = divided(state)
+        predictor._columns = Columns.restored(schema, parts["columns"])
         predictor._network = _perceptron(len(predictor._columns.kept)).eval()
-        weights = predictor._network.state_dict()
         predictor._network.load_state_dict(
-            {name: torch.from_numpy(state[f"w.{name}"]) for name in weights}
+            {name: torch.from_numpy(value) for name, value in parts["network"].items()}
         )
         predictor._scale = Scale.restored(state["scale"])
         predictor.schema = schema
@@ -116,25 +117,18 @@ def _train(network: nn.Sequential, table: Tensor, targets: Tensor, valid: float)
         scores: Tensor = network(table[rows])
         return (scores[:, 0] - targets[rows]).abs().mean()
 
-    order = torch.randperm(len(targets))
-    held_out, kept = order.tensor_split([min(round(len(order) * valid), len(order) - 1)])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY, fused=True)
-    steps = -(-len(kept) // _BATCH)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, _RATE, total_steps=_EPOCHS * steps, pct_start=0.2
-    )
-    lowest, best = torch.inf, copy.deepcopy(network.state_dict())
-    for epoch in range(_EPOCHS):
-        for rows in kept[torch.randperm(len(kept))].tensor_split(steps):
-            optimiser.zero_grad()
-            loss(rows).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            cycle.step()
+    held_out, kept = drawn(len(targets), valid)
+
+    def draw(steps: int) -> Iterable[Tensor]:
+        return kept[torch.randperm(len(kept))].tensor_split(steps)
+
+    lowest, best = torch.inf, network.state_dict()  # not a copy: the last epoch, if none is judged
+    for epoch in one_cycle(network, _TRAINING, len(kept), draw, loss):
         # The first half of the cycle is too noisy to hold the best epoch.
-        if len(held_out) and epoch >= _EPOCHS // 2:
+        if len(held_out) and epoch >= _TRAINING.epochs // 2:
             with torch.no_grad():
                 now = float(loss(held_out))
             if now < lowest:
                 lowest, best = now, copy.deepcopy(network.state_dict())
-    if len(held_out):
-        network.load_state_dict(best)
+    network.load_state_dict(best)
+    network.eval()

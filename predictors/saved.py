@@ -16,17 +16,17 @@ from safetensors.numpy import load_file, save_file
 from brpnas.errors import UserError, unknown_name
 from brpnas.files import replace_file
 from brpnas.predictors.predictor import SavablePredictor
-from brpnas.predictors.registry import PREDICTORS
+from brpnas.predictors.registry import PREDICTORS, class_in
 from brpnas.spaces import GraphSchema
 
 __all__ = ["Provenance", "SavedPredictor", "load_predictor", "save_predictor"]
 
-_KINDS: dict[str, type[SavablePredictor]] = {
-    f"{name}-{role}": kind
+_KINDS: dict[str, tuple[str, str]] = {
+    f"{name}-{role}": (family.module, kind)
     for name, family in PREDICTORS.items()
-    for role, kind in vars(family).items()
+    for role, kind in (("regressor", family.regressor_name), ("ranker", family.ranker_name))
 }
-"""The classes by their name in the file, such as ``gcn-regressor``."""
+"""Modules and classes by their name in the file, such as ``gcn-regressor``."""
 _DESCRIPTION = "predictor.json"
 _WEIGHTS = "weights.safetensors"
 _FORMAT = 1
@@ -83,7 +83,8 @@ def save_predictor(folder: Path, predictor: SavablePredictor, provenance: Proven
         UserError: the predictor was not fitted, or the folder cannot be written.
     """
     state = predictor.state()
-    kind = next(name for name, known in _KINDS.items() if type(predictor) is known)
+    place = (type(predictor).__module__, type(predictor).__name__)
+    kind = next(name for name, known in _KINDS.items() if known == place)
     assert predictor.schema is not None  # noqa: S101 - state() raised otherwise
     description = {
         "format": _FORMAT,
@@ -133,7 +134,7 @@ def load_predictor(folder: Path) -> SavedPredictor:
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a predictor ({error!r})") from None
     try:
-        predictor = _KINDS[kind].restored(settings, schema, load_file(folder / _WEIGHTS))
+        predictor = class_in(*_KINDS[kind]).restored(settings, schema, load_file(folder / _WEIGHTS))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

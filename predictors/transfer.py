@@ -50,8 +50,8 @@ class TransferPrior:
         candidates: how many random networks the design chooses from.
     """
 
-    noise: float = 0.06
-    structure: float = 0.02
+    noise: float = 0.03
+    structure: float = 0.04
     constant: float = 3.0
     freedom: float = 4.0
     candidates: int = 2000
@@ -62,7 +62,7 @@ class Transfer:
 
     A network's cost, in medians of the measured ones, is modelled as::
 
-        y = 1 + phi' w + e,   phi = [sources / sqrt(m), sqrt(0.02) structure, 3],   w ~ N(0, s I)
+        y = 1 + phi' w + e,   phi = [sources / sqrt(m), sqrt(0.04) structure, 3],   w ~ N(0, s I)
 
     with the m sources standardised, e of Student-t distribution, and the scale s from the data.
     Costs, not their logarithms: those of a network's operations add up on every device.
@@ -70,7 +70,7 @@ class Transfer:
     Args:
         sources: what other devices need for n networks, and what these hold.
         seed: of the design's candidates.
-        prior: what is believed of a new device; None: what served on the known ones.
+        prior: what is believed of a new device; None: what served best on half of the known ones.
     """
 
     def __init__(self, sources: Sources, seed: int = 0, prior: TransferPrior | None = None) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from brpnas.spaces._cell_function import EDGES
+from brpnas.spaces._image_network import ImageNetwork
 from brpnas.spaces.space import NetworkShape
 
 __all__ = ["CellNetwork"]
@@ -78,7 +79,7 @@ class _Reduction(nn.Module):
         return torch.add(self.main(x), self.shortcut(x))
 
 
-class CellNetwork(nn.Module):
+class CellNetwork(ImageNetwork):
     """Stem, three stages of cells with reductions between them, classifier.
 
     Every operation that is written is held and run, dead branches included, as in the official
@@ -90,8 +91,6 @@ class CellNetwork(nn.Module):
     """
 
     def __init__(self, operations: tuple[str, ...], shape: NetworkShape) -> None:
-        super().__init__()
-        self.shape = shape
         groups = shape.replicas
         width = shape.channels * groups
         layers: list[nn.Module] = [
@@ -103,17 +102,5 @@ class CellNetwork(nn.Module):
                 layers.append(_Reduction(width, 2 * width, groups))
                 width *= 2
             layers += [_Cell(operations, width, groups) for _ in range(shape.cells_per_stage)]
-        layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
-        self.features = nn.Sequential(*layers)
-        # A 1x1 convolution is the linear classifier of each replica.
-        self.classifier = nn.Conv2d(width, shape.classes * groups, 1, groups=groups)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (batch, replicas * input_channels, size, size) to scores.
-
-        Returns:
-            Scores of shape (batch, classes), or (batch, replicas, classes) for several replicas.
-        """
-        scores: Tensor = self.classifier(self.features(x)).flatten(1)
-        replicas = self.shape.replicas
-        return scores if replicas == 1 else scores.view(len(x), replicas, -1)
+        layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        super().__init__(layers, width // groups, shape)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from brpnas.errors import UserError
+from brpnas.spaces._image_network import ImageNetwork
 from brpnas.spaces._nasbench101_costs import KERNELS, cell_widths, live_edges, vertex_channels
 from brpnas.spaces.space import NetworkShape
 
@@ -89,7 +90,7 @@ class _Module(nn.Module):
         return x.reshape(len(x), self._groups, -1, *x.shape[2:])
 
 
-class ModuleNetwork(nn.Module):
+class ModuleNetwork(ImageNetwork):
     """Stem, three stacks of cells with max-pools between them, classifier.
 
     Only what survives pruning is held and run, as in the official networks.
@@ -104,7 +105,6 @@ class ModuleNetwork(nn.Module):
     """
 
     def __init__(self, bits: int, labels: tuple[int, ...], shape: NetworkShape) -> None:
-        super().__init__()
         last = len(labels) + 1
         edges = live_edges(last + 1, bits)
         splitting = sum(target == last and source != 0 for source, target in edges)
@@ -113,7 +113,6 @@ class ModuleNetwork(nn.Module):
                 f"{splitting} vertices of the cell split the channels of its output: "
                 f"a network needs at least {splitting}, not {shape.channels}"
             )
-        self.shape = shape
         groups = shape.replicas
         stem = _ConvNormReLU(shape.input_channels, shape.channels, 3, groups)
         layers: list[nn.Module] = [stem]
@@ -121,18 +120,4 @@ class ModuleNetwork(nn.Module):
             if place and place % shape.cells_per_stage == 0:
                 layers.append(nn.MaxPool2d(2, stride=2, ceil_mode=True))
             layers.append(_Module(bits, labels, inputs, outputs, groups))
-        layers.append(nn.AdaptiveAvgPool2d(1))
-        self.features = nn.Sequential(*layers)
-        # A 1x1 convolution is the linear classifier of each replica.
-        width, scores = 4 * shape.channels * groups, shape.classes * groups
-        self.classifier = nn.Conv2d(width, scores, 1, groups=groups)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (batch, replicas * input_channels, size, size) to scores.
-
-        Returns:
-            Scores of shape (batch, classes), or (batch, replicas, classes) for several replicas.
-        """
-        scores: Tensor = self.classifier(self.features(x)).flatten(1)
-        replicas = self.shape.replicas
-        return scores if replicas == 1 else scores.view(len(x), replicas, -1)
+        super().__init__(layers, 4 * shape.channels, shape)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from brpnas.predictors import EagleRanker, EagleRegressor, EagleSize, Predictor
 from brpnas.predictors.eagle import _Cells, _Network, _Recipe, _train
-from brpnas.spaces import Cell, NASBench201
+from brpnas.spaces import Cell, Graph, NASBench201
 from brpnas.testing import PredictorContract
 from brpnas.testing.predictors import networks
 
@@ -139,18 +138,11 @@ def _pull(network: _Network) -> Callable[[Tensor], Tensor]:
     return lambda items: len(items) * network.head.weight.square().sum()
 
 
-def test_larger_networks_than_those_learnt_from_are_predicted() -> None:
+def test_larger_networks_than_those_learnt_from_are_predicted(
+    first_nodes: Callable[[Graph, int], Graph],
+) -> None:
     graphs, values = networks(12)
-    small = [
-        replace(
-            graph,
-            operations=graph.operations[:5],
-            numbers=graph.numbers[:5],
-            edges=graph.edges[(graph.edges < 5).all(1)],
-            live=graph.live[:5],
-        )
-        for graph in graphs
-    ]
+    small = [first_nodes(graph, 5) for graph in graphs]
     predictor = EagleRegressor(size=EagleSize(8, 2, 2)).fit(small, values)
     mixed = predictor.predict([*small, *graphs]).mean
     np.testing.assert_allclose(mixed[:12], predictor.predict(small).mean, rtol=1e-4)

@@ -49,19 +49,6 @@ def test_what_is_loaded_predicts_the_same(fitted: SavablePredictor, tmp_path: Pa
     assert saved.predictor.schema == fitted.schema
 
 
-@pytest.mark.parametrize("role", ["regressor", "ranker"])
-@pytest.mark.parametrize("name", [name for name in PREDICTORS if name != "eagle"])  # it is slow
-def test_every_kind_is_loaded_as_it_was_saved(name: str, role: str, tmp_path: Path) -> None:
-    graphs, values = networks(30)
-    fitted = getattr(PREDICTORS[name], role)(1, 0.2).fit(graphs[:20], values[:20])
-    save_predictor(tmp_path, fitted, _FACTS)
-    loaded = load_predictor(tmp_path).predictor
-    assert type(loaded) is type(fitted)
-    before, after = fitted.predict(graphs), loaded.predict(graphs)
-    np.testing.assert_array_equal(before.mean, after.mean)
-    np.testing.assert_array_equal(np.array(before.std), np.array(after.std))
-
-
 def test_trees_of_another_version_are_said_to_be_fitted_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,14 +57,6 @@ def test_trees_of_another_version_are_said_to_be_fitted_again(
     save_predictor(tmp_path, PREDICTORS["trees"].regressor(0, 0.0).fit(graphs, values), facts)
     load_predictor(tmp_path)
     assert "and were fitted by 0.1" in caplog.text
-
-
-def test_nothing_on_disk_is_a_pickle(fitted: SavablePredictor, tmp_path: Path) -> None:
-    save_predictor(tmp_path, fitted, _FACTS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "predictor.json",
-        "weights.safetensors",
-    ]
 
 
 def test_an_unfitted_predictor_is_not_saved(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,29 +222,6 @@ def test_a_source_that_says_nothing_does_no_harm(
     )
     transfer = Transfer(more)
     assert _spearman(transfer, transfer.suggest(10), new) > 0.9
-
-
-def test_same_choice_in_another_process() -> None:
-    code = (
-        "import numpy as np\n"
-        "from brpnas.predictors.transfer import Transfer\n"
-        "from brpnas.spaces import NASBench201\n"
-        "space = NASBench201()\n"
-        "graphs = [space.graph(cell) for cell in space.sample(90, np.random.default_rng(0))]\n"
-        "rng = np.random.default_rng(1)\n"
-        "columns = {str(one): rng.lognormal(0, 1, 90) for one in range(3)}\n"
-        "rows = Transfer.of(graphs, columns, 5).suggest(6)\n"
-    )
-    there = subprocess.run(
-        [sys.executable, "-c", code + "print(rows.tolist())"],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "3"},  # as on a machine with other cores
-    )
-    rng = np.random.default_rng(1)
-    columns = {str(one): rng.lognormal(0, 1, 90) for one in range(3)}
-    assert there.stdout.strip() == str(Transfer.of(_graphs(90), columns, 5).suggest(6).tolist())
 
 
 def test_real_devices_from_ten_samples(shared: Path) -> None:
