@@ -39,6 +39,7 @@ LOGIC_MARGIN = 0.05
 LUTS_PER_BLOCK = 288
 """What a block of memory takes when it is built of LUTs instead (the reference's figure)."""
 
+_PORT_WORDS = 2
 _SPARE_WORDS = 64  # of a queue that waits for another branch, as in the reference
 _WAITING = ("eltwise", "concat")
 _WEIGHTED = ("convolution", "inner_product")
@@ -316,26 +317,38 @@ class Segment:
                 yield at, -1, own, _largest_divisor(self.nodes[at].output[2], streams_out)
 
     def buffers(self, choice: Sequence[int]) -> dict[tuple[int, int], int]:
-        """Return the words that queues hold where branches meet: by layer and its input."""
+        """Return the words that queues hold where branches meet, by layer and who fills them."""
         if not any(node.kind in _WAITING for node in self.nodes):
             return {}
+        return {place: int(words) for place, words in self.queues(self.picked(choice)).items()}
+
+    def queues(self, rows: Sequence[Picked]) -> dict[tuple[int, int], Array | float]:
+        """Return the same for the way to build each layer, some of them several side by side.
+
+        The reference counts the words of the difference in depth. Really no more wait than a
+        feature map has: what comes evenly from its first word to its last, and is taken evenly
+        from the last branch's first word to its last.
+        """
         exact = self.problem.reference_exact
-        rows = self.picked(choice)
-        first = self._depths(rows, None) if exact else [one for one, _ in self._times(rows)]
-        found = {}
+        depths = self._depths(rows, None) if exact else []
+        times = [] if exact else self._times(rows)
+        found: dict[tuple[int, int], Array | float] = {}
         for at, node in enumerate(self.nodes):
             inputs = self.before[at]
             if node.kind not in _WAITING:
                 continue
-            if len(inputs) < len(node.inputs):  # the others come from memory and can wait there
-                found.update({(at, before): 2 for before in inputs})
-                continue
-            latest = max(float(first[before]) for before in inputs)
-            ways, row = self.ways[at], choice[at]
-            pace = 1.0 if exact else float(ways.words_in[row] / ways.latency[row])
             for before in inputs:
-                waiting = (latest - float(first[before])) * pace
-                found[at, before] = math.ceil(waiting) + _SPARE_WORDS
+                if len(inputs) < len(node.inputs):  # others come from memory and can wait there
+                    found[at, before] = float(_PORT_WORDS)
+                    continue
+                if exact:
+                    latest = _largest([depths[other] for other in inputs])
+                    words = latest - depths[before]
+                else:
+                    start = _largest([times[other][0] for other in inputs])
+                    end = _largest([times[other][1] for other in inputs])
+                    words = rows[at].words_in * _waiting(*times[before], start, end)
+                found[at, before] = np.ceil(words) + _SPARE_WORDS
         return found
 
     def picked(self, choice: Sequence[Rows]) -> list[Picked]:
@@ -444,6 +457,22 @@ class Segment:
     def fits(self, costs: PartCosts) -> bool:
         """Say whether the board has room for it."""
         return bool((self.problem.needs(costs.resources) <= self.problem.limits).all())
+
+
+def _waiting(
+    first: Array | float, last: Array | float, start: Array | float, end: Array | float
+) -> Array | float:
+    """Return the largest share of a feature map that waits in a queue.
+
+    Args:
+        first: when its first word comes, in cycles.
+        last: when its last comes.
+        start: when the first is taken, not before it comes.
+        end: when the last is taken, not before it comes.
+    """
+    at_start = np.minimum(1.0, (start - first) / np.maximum(last - first, 1.0))
+    at_last = 1 - (last - start) / np.maximum(end - start, 1.0)
+    return np.maximum(at_start, np.where(last > start, at_last, 0.0))
 
 
 def _larger(one: Array | float, other: Array | float) -> Array | float:

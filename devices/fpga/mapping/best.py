@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from brpnas.devices.fpga.mapping.design import Design, Optimiser, Part, cut_places, reload_counts
 from brpnas.devices.fpga.mapping.explain import too_large
 from brpnas.devices.fpga.mapping.fill import Filler
+from brpnas.devices.fpga.mapping.shares import Shares
 from brpnas.devices.fpga.partition import Problem, Segment
 
 __all__ = ["Best"]
@@ -69,7 +70,7 @@ class Best(Optimiser):
 
     def _bounds(self, problem: Problem, places: Sequence[int]) -> dict[tuple[int, int], float]:
         """Return for each pair of places cycles that a part between them takes at least."""
-        whole = Filler(Segment(problem, 0, len(problem.network.nodes)))
+        whole = Shares(Segment(problem, 0, len(problem.network.nodes)))
         prices = _prices(whole.shares.shape[1] + 1)
         spans = {
             (one, other): Segment(problem, places[one], places[other])

@@ -10,28 +10,22 @@ with the squeezes and queues that it needs.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.devices.fpga.memory import fifo_blocks
-from brpnas.devices.fpga.partition import (
-    LOGIC_MARGIN,
-    LUTS_PER_BLOCK,
-    PartCosts,
-    Problem,
-    Segment,
-    squeeze_costs,
-)
+from brpnas.devices.fpga.mapping.room import Room
+from brpnas.devices.fpga.mapping.shares import Shares
+from brpnas.devices.fpga.partition import PartCosts, Segment
 
-__all__ = ["Filler", "utilisation"]
+__all__ = ["Filler"]
 
 Array = NDArray[np.float64]
 Choice = tuple[int, ...]
 
 _DUAL_STEPS = 24
 _SWEEPS = 8
+_ROUNDS = 3
 _ROOMY = 0.97  # a choice that takes less fits: no need to look for a smaller one
 _WAITS = 16
 """Intervals tried beyond the slowest folding, where only memory would be waited for."""
@@ -39,35 +33,6 @@ _NEXT_INTERVAL = 1.12
 _MISSES = 2  # longer intervals that do not pay are taken as a sign that none will
 _WORTHS = (2.0, 0.3, 0.0)
 """Of the whole board, in depths: foldings are chosen by time and room, and at last by time."""
-_SHARE_OF_SUM = 0.02
-"""What the mean utilisation counts beside the largest, so that ties are decided by it."""
-
-
-def utilisation(resources: Array, problem: Problem) -> Array:
-    """Return shares of the board: of DSP, LUT, FF, of block RAM and LUTs together, of URAM.
-
-    Blocks can be built of LUTs, so a design fits if each of these is at most 1.
-
-    Args:
-        resources: (..., 5), in the order of ``RESOURCES``.
-        problem: with the limits.
-
-    Returns:
-        Of shape (..., 5).
-    """
-    dsp, bram, lut, ff, uram = np.moveaxis(resources, -1, 0)
-    limits = problem.limits
-    lut, ff = lut * (1 + LOGIC_MARGIN), ff * (1 + LOGIC_MARGIN)
-    return np.stack(
-        [
-            dsp / limits[0],
-            lut / limits[2],
-            ff / limits[3],
-            (lut + LUTS_PER_BLOCK * bram) / (limits[2] + LUTS_PER_BLOCK * limits[1]),
-            uram / limits[4] if limits[4] else uram,
-        ],
-        axis=-1,
-    )
 
 
 class Filler:
@@ -79,20 +44,11 @@ class Filler:
 
     def __init__(self, segment: Segment) -> None:
         self.segment, self.problem = segment, segment.problem
-        ways = segment.ways
-        self.latency = np.concatenate([way.latency for way in ways])
-        self.shares = utilisation(np.concatenate([way.resources for way in ways]), segment.problem)
-        bits = np.concatenate([way.weight_bits for way in ways])
-        # The share of a cycle's memory traffic, times the interval.
-        self.traffic = bits / self.problem.bits_per_cycle
-        self.counts = np.array([len(way) for way in ways])
-        self.starts = np.cumsum(self.counts) - self.counts
-        self.layer = np.repeat(np.arange(len(ways)), self.counts)
-        fastest = np.minimum.reduceat(self.latency, self.starts).max()
-        self.own_traffic = segment.memory_bits / self.problem.bits_per_cycle
-        self.least = float(max(fastest, segment.port_interval, self.own_traffic))
-        self.prices = np.ones(self.shares.shape[1] + 1) / (self.shares.shape[1] + 1)
-        self._squeezes: dict[tuple[int, int | None, int | None], Array] = {}
+        self.shares = Shares(segment)
+        fastest = np.minimum.reduceat(self.shares.latency, self.shares.starts).max()
+        self.least = float(max(fastest, segment.port_interval, self.shares.own_traffic))
+        resources = self.shares.shares.shape[1] + 1
+        self._prices = np.full(resources, 1 / resources)
 
     def quickest(
         self, shortest: Choice, at_most: float = math.inf
@@ -120,13 +76,13 @@ class Filler:
 
     def interval(self, choice: Choice) -> float:
         """Return the interval that a choice keeps."""
-        rows = self.starts + choice
-        traffic = float(self.traffic[rows].sum()) + self.own_traffic
-        return max(self.least, traffic, float(self.latency[rows].max()))
+        rows = self.shares.starts + choice
+        traffic = float(self.shares.traffic[rows].sum()) + self.shares.own_traffic
+        return max(self.least, traffic, float(self.shares.latency[rows].max()))
 
     def _hurried(self, interval: float, choice: Choice) -> tuple[Choice, PartCosts] | None:
         """Spend what is left of the board on a shorter depth."""
-        total = _Total(self, interval, choice)
+        total = Room(self.shares, interval, choice)
         best: tuple[Choice, PartCosts] | None = None
         scale = float(self.segment.depth(self.segment.picked(choice), interval))
         for share in _WORTHS:
@@ -146,12 +102,9 @@ class Filler:
         Args:
             at_most: an interval, in cycles; a longer one is of no use.
         """
-        slowest = float(self.latency.max())
-        most_traffic = (
-            float(np.maximum.reduceat(self.traffic, self.starts).sum()) + self.own_traffic
-        )
-        waiting = np.geomspace(slowest, max(slowest, most_traffic) * 1.01, _WAITS)
-        times = np.unique(np.concatenate([self.latency, waiting]))
+        slowest = float(self.shares.latency.max())
+        waiting = np.geomspace(slowest, max(slowest, self._most_traffic) * 1.01, _WAITS)
+        times = np.unique(np.concatenate([self.shares.latency, waiting]))
         times = times[(times > self.least) & (times <= at_most)]
         if self.least <= at_most:
             times = np.concatenate([[self.least], times])
@@ -175,58 +128,34 @@ class Filler:
             low = max(low + 1, int(np.searchsorted(times, times[low] * (1 + 0.002 * step))))
         return None
 
-    def squeezes(self, at: int, before: int | None, after: int | None) -> Array:
-        """Return the shares of the board of a squeeze beside a layer, for each way to build it.
-
-        Args:
-            at: place of the layer.
-            before: streams of the neighbour before it; None: the squeeze is behind it. Below 0: of
-                the board's memory, which has at most so many, and as many as the layer has.
-            after: the same of the neighbour behind it.
-
-        Returns:
-            Of shape (ways, resources).
-        """
-        key = at, before, after
-        found = self._squeezes.get(key)
-        if found is None:
-            way = self.segment.ways[at]
-            streams, which = way.ports_out if before is None else way.ports_in
-            rows = []
-            for own in streams.tolist():
-                other = before or after or 0
-                other = min(own, -other) if other < 0 else other
-                pair = (own, other) if before is None else (other, own)
-                rows.append(_squeeze_shares(pair[0], pair[1], self.problem))
-            found = self._squeezes[key] = np.array(rows)[which]
-        return found
+    @property
+    def _most_traffic(self) -> float:
+        """Cycles that an image takes to stream in if all weights do, folded as it suits least."""
+        most = np.maximum.reduceat(self.shares.traffic, self.shares.starts)
+        return float(most.sum()) + self.shares.own_traffic
 
     def smallest(self) -> tuple[Choice, Array]:
         """Return the choice that takes least, however slow, and its shares of the board."""
-        interval = float(self.latency.max() + self.traffic.max() * len(self.counts))
-        choice: Choice = (0,) * len(self.counts)
-        total = _Total(self, interval, choice)
-        score = total.score(total.used)
-        for _ in range(_SWEEPS):
-            for at in range(len(choice)):
-                score = total.better(at, score)
-        return tuple(total.choice), total.used
+        interval = float(self.shares.latency.max()) + self._most_traffic
+        choice: Choice = (0,) * len(self.shares.counts)
+        room = self._shrunk(Room(self.shares, interval, choice), 0)
+        return tuple(room.choice), room.used
 
     def _relaxed(self, interval: float) -> Choice | None:
         """Return foldings that keep an interval and fit, squeezes aside; None: none was found."""
-        rows = np.flatnonzero(self.latency <= interval)
-        shares = np.column_stack([self.shares[rows], self.traffic[rows] / interval])
-        layer = self.layer[rows]
-        starts = np.searchsorted(layer, np.arange(len(self.counts)))
+        rows = np.flatnonzero(self.shares.latency <= interval)
+        shares = np.column_stack([self.shares.shares[rows], self.shares.traffic[rows] / interval])
+        layer = self.shares.layer[rows]
+        starts = np.searchsorted(layer, np.arange(len(self.shares.counts)))
         counts = np.diff(starts, append=len(rows))
         own = np.zeros(shares.shape[1])
-        own[-1] = self.own_traffic / interval
+        own[-1] = self.shares.own_traffic / interval
         best, best_excess = None, math.inf
-        prices = self.prices
+        prices = self._prices
         for step in range(_DUAL_STEPS):
             cost = shares @ prices
             least = np.minimum.reduceat(cost, starts)
-            chosen = _first(cost <= np.repeat(least, counts), layer, len(self.counts))
+            chosen = _first(cost <= np.repeat(least, counts), layer, len(self.shares.counts))
             used = shares[chosen].sum(axis=0) + own
             excess = float(used.max())
             if excess < best_excess:
@@ -237,7 +166,7 @@ class Filler:
                 return None
             prices = prices * np.exp(2 / math.sqrt(step + 1) * np.clip(used - 1, -1, 2))
             prices /= prices.sum()
-        self.prices = prices
+        self._prices = prices
         assert best is not None  # noqa: S101 - the first step has one
         if best_excess > 1:
             choice = self._descended(interval, self._local(best))
@@ -245,7 +174,7 @@ class Filler:
         return self._local(best)
 
     def _local(self, rows: NDArray[np.intp]) -> Choice:
-        return tuple((rows - self.starts).tolist())
+        return tuple((rows - self.shares.starts).tolist())
 
     def _improved(self, interval: float, choice: Choice | None) -> Choice | None:
         """Return a choice that keeps an interval and fits in truth, if one is found."""
@@ -262,123 +191,26 @@ class Filler:
         return None
 
     def _descended(self, interval: float, choice: Choice) -> Choice | None:
-        """Change layer by layer what takes most of the scarcest resource; None: it does not fit."""
-        total = _Total(self, interval, choice)
-        score = total.score(total.used)
-        for _ in range(_SWEEPS):
-            before = score
-            for at in range(len(choice)):
-                score = total.better(at, score)
-            if score >= before - 1e-4 or total.used.max() <= _ROOMY:
+        """Change what takes most of the scarcest resource; None: it does not fit then."""
+        room = self._shrunk(Room(self.shares, interval, choice), _ROOMY)
+        return tuple(room.choice) if room.used.max() <= 1 + 1e-12 else None
+
+    def _shrunk(self, room: Room, enough: float) -> Room:
+        """Make a choice smaller, until it takes no more than that share of the board."""
+        for _ in range(_ROUNDS):
+            before = room.score
+            for _ in range(_SWEEPS):
+                swept = room.score
+                for at in range(len(room.choice)):
+                    room.smaller(at)
+                if room.score >= swept - 1e-4 or room.used.max() <= enough:
+                    break
+            if room.used.max() <= max(enough, 1.0):
                 break
-        if total.used.max() > 1 + 1e-12:
-            return None
-        return tuple(total.choice)
-
-
-class _Total:
-    """What a choice takes, squeezes and queues included, and what changing one layer would do."""
-
-    def __init__(self, filler: Filler, interval: float, choice: Choice) -> None:
-        self.filler, self.segment, self.problem = filler, filler.segment, filler.problem
-        self.interval, self.choice = interval, list(choice)
-        shares = np.column_stack([filler.shares, filler.traffic / interval])
-        self.shares = [
-            shares[start : start + count]
-            for start, count in zip(filler.starts, filler.counts, strict=True)
-        ]
-        self.allowed = [way.latency <= interval for way in self.segment.ways]
-        self.port_in, self.port_out = self.segment.port_streams
-        self.used = np.sum(
-            [share[row] for share, row in zip(self.shares, self.choice, strict=True)], axis=0
-        )
-        self.used[-1] += filler.own_traffic / interval
-        for _, _, one, other in self.segment.squeezes(choice):
-            self.used = self.used + self._squeeze(one, other)
-        queues = 0.0
-        for (at, _), words in self.segment.buffers(choice).items():
-            streams = float(self.segment.ways[at].streams_in[choice[at]])
-            width = np.array(float(self.problem.words.data))
-            queues += streams * float(fifo_blocks(np.array(float(words)), width))
-        taken = utilisation(np.array([0, queues, 0, 0, 0]), self.problem)
-        self.used = self.used + np.append(taken, 0)
-
-    def score(self, used: Array) -> float:
-        return float(used.max() + _SHARE_OF_SUM * used.mean())
-
-    def _squeeze(self, one: int, other: int) -> Array:
-        return _squeeze_shares(one, other, self.problem)
-
-    def _around(self, at: int) -> Array:
-        """Return the shares of the squeezes around a layer, for each way to build it."""
-        segment, filler = self.segment, self.filler
-        found = np.zeros_like(self.shares[at])
-        for other in segment.before[at]:
-            streams = segment.ways[other].picked(self.choice[other]).streams_out
-            found = found + filler.squeezes(at, int(streams), None)
-        for other in segment.after[at]:
-            streams = segment.ways[other].picked(self.choice[other]).streams_in
-            found = found + filler.squeezes(at, None, int(streams))
-        for _ in range(segment.sources.count(at)):
-            found = found + filler.squeezes(at, -self.port_in, None)
-        if at in segment.sinks:
-            found = found + filler.squeezes(at, None, -self.port_out)
-        return found
-
-    def better(self, at: int, score: float) -> float:
-        """Take the best way to build one layer, the others unchanged; return the new score."""
-        row, used = self.choice[at], self._used(at)
-        scores = used.max(axis=1) + _SHARE_OF_SUM * used.mean(axis=1)
-        scores[~self.allowed[at]] = math.inf
-        new = int(scores.argmin())
-        if new != row and scores[new] < score - 1e-9:
-            self.choice[at], self.used = new, used[new]
-            return float(scores[new])
-        return score
-
-    def quicker(self, at: int, weight: float) -> bool:
-        """Take the way to build one layer with which a batch is done first, if there is room.
-
-        Args:
-            at: place of the layer.
-            weight: cycles that the whole board is worth.
-        """
-        row, used = self.choice[at], self._used(at)
-        rows = np.flatnonzero(self.allowed[at] & (used.max(axis=1) <= 1))
-        if not len(rows):
-            return False
-        picked = self.segment.picked(self.choice)
-        picked[at] = self.segment.ways[at].picked(rows)
-        others = [one.latency for place, one in enumerate(picked) if place != at]
-        least = max(self.segment.port_interval, *others)
-        traffic = used[rows, -1] * self.interval
-        interval = np.maximum(np.maximum(least, traffic), picked[at].latency)
-        cycles = interval * self.problem.batch + self.segment.depth(picked, interval)
-        cycles = cycles + weight * (used[rows] ** 4).mean(axis=1) ** 0.25
-        new = int(rows[cycles.argmin()])
-        now = cycles[rows == row]
-        if new == row or (len(now) and cycles.min() >= now[0] * (1 - 1e-9)):
-            return False
-        self.choice[at], self.used = new, used[new]
-        return True
-
-    def _used(self, at: int) -> Array:
-        """Return what the choice takes with each way to build a layer, (ways, resources)."""
-        ways: Array = self.shares[at] + self._around(at)
-        others: Array = self.used - ways[self.choice[at]]
-        return others + ways
-
-
-@lru_cache(maxsize=65536)
-def _shares_of(one: int, other: int, width: int, limits: tuple[float, ...]) -> Array:
-    dsp, bram, lut, ff, uram = squeeze_costs(one, other, width)
-    lut, ff = lut * (1 + LOGIC_MARGIN), ff * (1 + LOGIC_MARGIN)
-    memory = (lut + LUTS_PER_BLOCK * bram) / (limits[2] + LUTS_PER_BLOCK * limits[1])
-    return np.array([dsp, lut / limits[2], ff / limits[3], memory, uram, 0.0])
-
-
-def _squeeze_shares(one: int, other: int, problem: Problem) -> Array:
-    return _shares_of(one, other, problem.words.data, tuple(problem.limits.tolist()))
+            room.smaller_chains(enough)
+            if room.score >= before - 1e-4:
+                break
+        return room
 
 
 def _first(hits: NDArray[np.bool_], layer: NDArray[np.intp], layers: int) -> NDArray[np.intp]:

@@ -1,0 +1,187 @@
+"""What a choice of foldings leaves of a board, and which changes make the most of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.devices.fpga.mapping.shares import Shares, utilisation
+from brpnas.devices.fpga.memory import fifo_blocks
+
+__all__ = ["Room"]
+
+Array = NDArray[np.float64]
+
+_SHARE_OF_SUM = 0.02
+"""What the mean utilisation counts beside the largest, so that ties are decided by it."""
+_SHARPNESS = 8.0
+"""How much dearer a resource is than one of which a board's worth less is used, in powers of e."""
+_PRICE_STEPS = 6
+_POWER = 4
+"""Resources that are nearly used up count more than others: in a norm of this power."""
+
+
+class Room:
+    """What a choice takes, squeezes and queues included, and what changing it would do.
+
+    Args:
+        shares: of the part.
+        interval: cycles that every layer keeps.
+        choice: a way to build each layer.
+
+    Attributes:
+        choice: the same, as it is changed.
+        used: shares of the board, and of its memory's traffic, (resources,).
+    """
+
+    def __init__(self, shares: Shares, interval: float, choice: Sequence[int]) -> None:
+        self._all, self._segment, self._interval = shares, shares.segment, interval
+        table = np.column_stack([shares.shares, shares.traffic / interval])
+        self._shares = np.split(table, shares.starts[1:])
+        self._allowed = [way.latency <= interval for way in self._segment.ways]
+        self._ports = self._segment.port_streams
+        self.choice = list(choice)
+        self.used = self._total(choice)
+
+    def _total(self, choice: Sequence[int]) -> Array:
+        used = np.sum([share[row] for share, row in zip(self._shares, choice, strict=True)], axis=0)
+        used[-1] += self._all.own_traffic / self._interval
+        for _, _, one, other in self._segment.squeezes(choice):
+            used = used + self._all.squeeze(one, other)
+        width = np.array(float(self._segment.problem.words.data))
+        queues = 0.0
+        for (at, _), words in self._segment.buffers(choice).items():
+            streams = float(self._segment.ways[at].streams_in[choice[at]])
+            queues += streams * float(fifo_blocks(np.array(float(words)), width))
+        if queues:
+            taken = utilisation(np.array([0, queues, 0, 0, 0]), self._segment.problem)
+            used = used + np.append(taken, 0)
+        total: Array = used
+        return total
+
+    @property
+    def score(self) -> float:
+        """What is used of the scarcest resource, mostly."""
+        return float(self.used.max() + _SHARE_OF_SUM * self.used.mean())
+
+    def smaller(self, at: int) -> None:
+        """Take the smallest way to build one layer, the others unchanged."""
+        used = self._used(at)
+        scores = used.max(axis=1) + _SHARE_OF_SUM * used.mean(axis=1)
+        scores[~self._allowed[at]] = math.inf
+        new = int(scores.argmin())
+        if new != self.choice[at] and scores[new] < self.score - 1e-9:
+            self.choice[at], self.used = new, used[new]
+
+    def smaller_chains(self, enough: float) -> None:
+        """Take the cheapest ways to build chains of layers, if that is smaller in all.
+
+        A chain's cheapest ways, with the squeezes between, are a shortest path (Viterbi's
+        algorithm) over numbers of streams: one layer alone often cannot change without a squeeze
+        more. Prices follow what is scarce with the ways found, and the best of a few rounds stays.
+
+        Args:
+            enough: share of the board that need not be made smaller.
+        """
+        best = self.score, self.choice, self.used
+        prices = np.exp(_SHARPNESS * (self.used - self.used.max()))
+        for step in range(_PRICE_STEPS):
+            if best[2].max() <= enough:
+                break
+            self.choice = list(self.choice)
+            for chain in self._all.chains:
+                self._cheapest(chain, prices)
+            self.used = self._total(self.choice)
+            if self.score < best[0] - 1e-9:
+                best = self.score, self.choice, self.used
+            rate = _SHARPNESS / (step + 2)
+            prices = prices * np.exp(rate * (self.used - self.used.max()).clip(-1))
+            prices = prices / prices.max()
+        _, self.choice, self.used = best
+
+    def _cheapest(self, chain: Sequence[int], prices: Array) -> None:
+        """Choose the ways to build a chain that cost least."""
+        arrived = np.zeros(1)
+        steps: list[tuple[NDArray[np.intp], NDArray[np.intp], Array]] = []
+        for place, at in enumerate(chain):
+            way = self._segment.ways[at]
+            (ins, which_in), (outs, which_out) = way.ports_in, way.ports_out
+            if place:
+                cost = arrived[:, None] + self._all.between(chain[place - 1], at) @ prices
+                came = cost.argmin(axis=0)
+                arrived = cost[came, np.arange(len(ins))]
+            else:
+                came = np.zeros(len(ins), dtype=np.intp)
+                arrived = np.zeros(len(ins))
+            own = self._shares[at] @ prices
+            if not place:
+                own = own + self._before(at) @ prices
+            if place == len(chain) - 1:
+                own = own + self._behind(at) @ prices
+            own[~self._allowed[at]] = math.inf
+            own += arrived[which_in]
+            left = np.full(len(outs), math.inf)
+            np.minimum.at(left, which_out, own)
+            steps.append((came, which_out, own))
+            arrived = left
+        out = int(arrived.argmin())
+        for at, (came, which_out, own) in zip(reversed(chain), reversed(steps), strict=True):
+            rows = np.flatnonzero(which_out == out)
+            row = int(rows[own[rows].argmin()])
+            self.choice[at] = row
+            out = int(came[self._segment.ways[at].ports_in[1][row]])
+
+    def quicker(self, at: int, weight: float) -> bool:
+        """Take the way to build one layer with which a batch is done first, if there is room.
+
+        Args:
+            at: place of the layer.
+            weight: cycles that the whole board is worth.
+        """
+        row, used = self.choice[at], self._used(at)
+        rows = np.flatnonzero(self._allowed[at] & (used.max(axis=1) <= 1))
+        if not len(rows):
+            return False
+        picked = self._segment.picked(self.choice)
+        picked[at] = self._segment.ways[at].picked(rows)
+        others = [one.latency for place, one in enumerate(picked) if place != at]
+        least = max(self._segment.port_interval, *others) if others else self._segment.port_interval
+        traffic = used[rows, -1] * self._interval
+        interval = np.maximum(np.maximum(least, traffic), picked[at].latency)
+        cycles = interval * self._segment.problem.batch + self._segment.depth(picked, interval)
+        cycles = cycles + weight * (used[rows] ** _POWER).mean(axis=1) ** (1 / _POWER)
+        new = int(rows[cycles.argmin()])
+        now = cycles[rows == row]
+        if new == row or (len(now) and cycles.min() >= now[0] * (1 - 1e-9)):
+            return False
+        self.choice[at], self.used = new, used[new]
+        return True
+
+    def _used(self, at: int) -> Array:
+        """Return what the choice takes with each way to build a layer, (ways, resources)."""
+        ways: Array = self._shares[at] + self._before(at) + self._behind(at)
+        others: Array = self.used - ways[self.choice[at]]
+        return others + ways
+
+    def _before(self, at: int) -> Array | float:
+        """Return the shares of the squeezes before a layer, for each way to build it."""
+        found: Array | float = np.zeros_like(self._shares[at])
+        for other in self._segment.before[at]:
+            streams = self._segment.ways[other].picked(self.choice[other]).streams_out
+            found = found + self._all.beside(at, int(streams), None)
+        for _ in range(self._segment.sources.count(at)):
+            found = found + self._all.beside(at, -self._ports[0], None)
+        return found
+
+    def _behind(self, at: int) -> Array | float:
+        """Return the shares of the squeezes behind a layer, for each way to build it."""
+        found: Array | float = np.zeros_like(self._shares[at])
+        for other in self._segment.after[at]:
+            streams = self._segment.ways[other].picked(self.choice[other]).streams_in
+            found = found + self._all.beside(at, None, int(streams))
+        if at in self._segment.sinks:
+            found = found + self._all.beside(at, None, -self._ports[1])
+        return found
