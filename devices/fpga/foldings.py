@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,21 @@ from brpnas.devices.fpga.logic import count_logic
 from brpnas.devices.fpga.memory import block_shape, memory_blocks, ultra_blocks
 from brpnas.devices.fpga.network import Node
 
-__all__ = ["RESOURCES", "Foldings", "Picked", "Rows", "Words", "foldings_of", "reloaded"]
+__all__ = [
+    "RESOURCES",
+    "Foldings",
+    "Picked",
+    "Rows",
+    "Streams",
+    "Ways",
+    "Words",
+    "foldings_of",
+    "reloaded",
+]
 
 Array = NDArray[np.float64]
 Rows = int | NDArray[np.intp]
+T_co = TypeVar("T_co", covariant=True)
 
 RESOURCES = ("DSP", "BRAM", "LUT", "FF", "URAM")
 _STREAMED = (0.25, 0.5, 0.75, 1.0)
@@ -49,55 +60,61 @@ class Words:
     block_floating_point: bool = False
 
 
-class Picked(NamedTuple):
-    """What the time of a part depends on, of one way to build a layer or of several side by side.
+@dataclass(frozen=True)
+class Streams(Generic[T_co]):
+    """The words that enter and leave a layer, for one way to build it or several side by side.
 
-    Attributes: see ``Foldings``.
+    Attributes:
+        words_in: that enter on each stream for one feature map.
+        words_out: that leave on each.
+        streams_in: how many words enter at a time.
+        streams_out: how many leave at a time.
     """
 
-    latency: Array | float
-    depth: Array | float
-    delay: Array | float
-    fill: Array | float
-    window: Array | float
-    words_in: Array | float
-    words_out: Array | float
-    streams_in: Array | float
-    streams_out: Array | float
+    words_in: T_co
+    words_out: T_co
+    streams_in: T_co
+    streams_out: T_co
 
 
 @dataclass(frozen=True)
-class Foldings:
-    """The ways to build a layer, one row each.
+class Ways(Streams[T_co]):
+    """What the time of a part depends on, of one way to build a layer or several side by side.
+
+    Attributes:
+        latency: cycles from one feature map to the next.
+        depth: cycles until the first word leaves, as the reference counts them.
+        delay: the same in cycles at the rate at which the layer takes words, as the reference
+            divides the one by the other.
+        fill: the part of it that is spent computing, whenever words arrive.
+        window: share of a feature map that has to be there before the first word leaves.
+    """
+
+    latency: T_co
+    depth: T_co
+    delay: T_co
+    fill: T_co
+    window: T_co
+
+
+Picked = Ways[Array | float]
+
+
+@dataclass(frozen=True)
+class Foldings(Ways[Array]):
+    """The ways to build a layer, one row each: all arrays are of shape (rows,).
 
     Attributes:
         node: the layer.
         columns: the folding: ``coarse`` or ``coarse_in``, ``coarse_out``, ``coarse_group``,
             ``fine``; ``off_chip``, words of the weight memory that stream in, and ``uram``, 1
-            where it is UltraRAM. Each of shape (rows,).
-        latency: cycles from one feature map to the next, (rows,).
-        depth: cycles until the first word leaves, as the reference counts them, (rows,).
-        delay: the same in cycles at the rate at which the layer takes words, as the reference
-            divides the one by the other, (rows,).
-        fill: the part of it that is spent computing, whenever words arrive, (rows,).
-        window: share of a feature map that has to be there before the first word leaves, (rows,).
-        words_in, words_out: of a stream for one feature map, (rows,).
-        streams_in, streams_out: how many words enter and leave at a time, (rows,).
+            where it is UltraRAM.
         resources: of shape (rows, 5), in the order of ``RESOURCES``.
-        weight_bits: that stream in for every image, (rows,).
+        weight_bits: that stream in for every image.
     """
 
     node: Node
     columns: Mapping[str, Array]
-    latency: Array
-    depth: Array
-    delay: Array
-    fill: Array
-    window: Array
-    words_in: Array
-    words_out: Array
-    streams_in: NDArray[np.intp]
-    streams_out: NDArray[np.intp]
     resources: Array
     weight_bits: Array
 
@@ -111,24 +128,26 @@ class Foldings:
 
     def picked(self, rows: Rows) -> Picked:
         """Return one way, or several."""
-        if isinstance(rows, int):
-            return self._each[rows]
-        return Picked(*(getattr(self, name)[rows] for name in Picked._fields))
+        if not isinstance(rows, int):
+            return Ways(*(getattr(self, name)[rows] for name in _TIMES))
+        found = self._each.get(rows)
+        if found is None:  # plain numbers, with which one way is quicker
+            found = self._each[rows] = Ways(*(getattr(self, name)[rows].item() for name in _TIMES))
+        return found
 
     @cached_property
-    def _each(self) -> list[Picked]:
-        columns = [getattr(self, name).tolist() for name in Picked._fields]
-        return [Picked(*row) for row in zip(*columns, strict=True)]
+    def _each(self) -> dict[int, Picked]:
+        return {}
 
     @cached_property
     def ports_in(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The numbers of streams that may enter, and which of them each way has, (rows,)."""
-        return np.unique(self.streams_in, return_inverse=True)
+        return np.unique(self.streams_in.astype(np.intp), return_inverse=True)
 
     @cached_property
     def ports_out(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The numbers of streams that may leave, and which of them each way has, (rows,)."""
-        return np.unique(self.streams_out, return_inverse=True)
+        return np.unique(self.streams_out.astype(np.intp), return_inverse=True)
 
     def kept(self, rows: NDArray[np.bool_]) -> Foldings:
         """Return only some of the ways."""
@@ -143,6 +162,7 @@ class Foldings:
         return {name: int(values[row]) for name, values in self.columns.items()}
 
 
+_TIMES = tuple(one.name for one in fields(Ways))
 _ARRAYS = tuple(one.name for one in fields(Foldings) if one.name not in ("node", "columns"))
 
 
@@ -166,19 +186,21 @@ def foldings_of(
     streams_in, streams_out = _streams(node.kind, folding)
     words_in = _pixels(x) * x["channels"] / streams_in
     resources = np.stack([costs.dsp, costs.bram, logic["LUT"], logic["FF"], np.zeros(rows)], axis=1)
+    fill, window = _fill(node.kind, x, costs.depth)
     found = Foldings(
-        node,
-        {**folding, "off_chip": np.zeros(rows), "uram": np.zeros(rows)},
-        costs.latency,
-        costs.depth,
-        costs.depth * np.maximum(_working(node.kind, x, costs.latency) / words_in, 1.0),
-        *_fill(node.kind, x, costs.depth),
-        words_in,
-        math.prod(node.output) / streams_out,
-        streams_in.astype(np.intp),
-        streams_out.astype(np.intp),
-        resources,
-        np.zeros(rows),
+        words_in=words_in,
+        words_out=math.prod(node.output) / streams_out,
+        streams_in=streams_in,
+        streams_out=streams_out,
+        latency=costs.latency,
+        depth=costs.depth,
+        delay=costs.depth * np.maximum(_working(node.kind, x, costs.latency) / words_in, 1.0),
+        fill=fill,
+        window=window,
+        node=node,
+        columns={**folding, "off_chip": np.zeros(rows), "uram": np.zeros(rows)},
+        resources=resources,
+        weight_bits=np.zeros(rows),
     )
     return _with_memories(found, words, uram) if node.kind in _WEIGHTED else found
 

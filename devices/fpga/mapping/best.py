@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from brpnas.devices.fpga.mapping.brute import Brute
+from brpnas.devices.fpga.mapping.cuts import Span, shortest_path
 from brpnas.devices.fpga.mapping.design import Design, Optimiser, Part, cut_places, reload_counts
 from brpnas.devices.fpga.mapping.explain import too_large
 from brpnas.devices.fpga.mapping.fill import Filler
@@ -25,11 +27,15 @@ __all__ = ["Best"]
 Array = NDArray[np.float64]
 
 _GRID = 1.05  # from one interval of the bounds to the next
+_FEW = 10**10  # designs in one part: Brute takes a fraction of a second
 _NEVER = 1e6  # times the board: what a layer takes that cannot keep an interval
 
 
 class Best(Optimiser):
-    """Solves parts by duals, and chooses cuts by shortest paths over bounds."""
+    """Solves parts by duals, and chooses cuts by shortest paths over bounds.
+
+    Networks with few designs are searched exactly instead.
+    """
 
     def map(self, problem: Problem) -> Design:
         """Return the best design found for the least time of a batch.
@@ -37,9 +43,12 @@ class Best(Optimiser):
         Raises:
             UserError: nothing was found that the board has room for; says what is short.
         """
+        ways = Segment(problem, 0, len(problem.network.nodes)).ways
+        if math.prod(len(way) for way in ways) <= _FEW:
+            return Brute().map(problem)
         places = cut_places(problem)
         last = len(places) - 1
-        whole = _Span(problem, 0, places[-1])
+        whole = _Layers(problem, 0, places[-1])
         part = whole.part() if math.isfinite(whole.bound()) else None
         if part:
             design = Design(problem, (part,))
@@ -47,18 +56,17 @@ class Best(Optimiser):
                 return design
         cycles = self._bounds(problem, places)
         cycles[0, last] = part.costs.cycles if part else math.inf
-        spans: dict[tuple[int, int], _Span] = {}
-        parts: dict[tuple[int, int], Part | None] = {(0, last): part}
+        spans: dict[Span, _Layers] = {}
+        parts: dict[Span, Part | None] = {(0, last): part}
         while True:
-            path = _shortest(problem, len(places), cycles)
+            path = shortest_path(problem, len(places), cycles)
             if path is None:
                 raise too_large(problem)
-            # What is known worst is looked at first: if that takes the path elsewhere, the rest of
-            # it need not be solved.
+            # First the intervals, which nearly are the time of a large batch, then the depths.
             new = [place for place in path if place not in spans and place not in parts]
             if new:
                 for place in new:
-                    spans[place] = _Span(problem, places[place[0]], places[place[1]])
+                    spans[place] = _Layers(problem, places[place[0]], places[place[1]])
                     cycles[place] = max(cycles[place], spans[place].bound())
                 continue
             bounded = [place for place in path if place not in parts]
@@ -68,7 +76,7 @@ class Best(Optimiser):
                 parts[place] = part = spans[place].part()
                 cycles[place] = part.costs.cycles if part else math.inf
 
-    def _bounds(self, problem: Problem, places: Sequence[int]) -> dict[tuple[int, int], float]:
+    def _bounds(self, problem: Problem, places: Sequence[int]) -> dict[Span, float]:
         """Return for each pair of places cycles that a part between them takes at least."""
         whole = Shares(Segment(problem, 0, len(problem.network.nodes)))
         prices = _prices(whole.shares.shape[1] + 1)
@@ -113,7 +121,7 @@ class Best(Optimiser):
         return found
 
 
-class _Span:
+class _Layers:
     """The layers between two places, with weights loaded once or several times."""
 
     def __init__(self, problem: Problem, start: int, stop: int) -> None:
@@ -151,33 +159,3 @@ def _prices(resources: int) -> Array:
     pairs = [(alone[one] + alone[other]) / 2 for one in range(resources) for other in range(one)]
     memory = alone[-3:].mean(axis=0)  # block RAM, UltraRAM and bandwidth stand for each other
     return np.stack([*alone, *pairs, memory, alone.mean(axis=0)], axis=1)
-
-
-def _shortest(
-    problem: Problem, places: int, cycles: dict[tuple[int, int], float]
-) -> list[tuple[int, int]] | None:
-    """Return the spans of the shortest path from the first place to the last."""
-    clock = problem.platform.clock_mhz * 1e6
-    load = problem.platform.reconfiguration_s * clock
-    time = [math.inf] * places
-    time[0] = 0.0
-    before = [0] * places
-    for other in range(1, places):
-        for one in range(other):
-            # Loads count from the second part on; the reference counts the first as well.
-            extra = 0.0
-            if one:
-                extra = load
-            if problem.reference_exact and one and before[one] == 0:
-                extra += load
-            new = time[one] + cycles[one, other] + extra
-            if new < time[other]:
-                time[other], before[other] = new, one
-    if not math.isfinite(time[-1]):
-        return None
-    path: list[tuple[int, int]] = []
-    at = places - 1
-    while at:
-        path.append((before[at], at))
-        at = before[at]
-    return path[::-1]

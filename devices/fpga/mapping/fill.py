@@ -29,8 +29,8 @@ _ROUNDS = 3
 _ROOMY = 0.97  # a choice that takes less fits: no need to look for a smaller one
 _WAITS = 16
 """Intervals tried beyond the slowest folding, where only memory would be waited for."""
-_NEXT_INTERVAL = 1.12
-_MISSES = 2  # longer intervals that do not pay are taken as a sign that none will
+_NEXT_INTERVAL = 1.3
+_MISSES = 4  # longer intervals that do not pay are taken as a sign that none will
 _WORTHS = (2.0, 0.3, 0.0)
 """Of the whole board, in depths: foldings are chosen by time and room, and at last by time."""
 

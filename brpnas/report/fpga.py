@@ -1,0 +1,224 @@
+"""The page of an FPGA design: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+import platform as machine
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from brpnas.devices.fpga.foldings import RESOURCES
+from brpnas.devices.fpga.mapping import Design, Part
+from brpnas.devices.fpga.partition import LOGIC_MARGIN, LUTS_PER_BLOCK, Problem
+from brpnas.errors import UserError
+from brpnas.report.fpga_layers import BuiltLayer, bottleneck, layer_rows, sum_rows
+from brpnas.report.fpga_pipeline import ROW_HEIGHT, pipeline_lanes, pipeline_svg
+from brpnas.report.fpga_roofline import Roofs, point_of, roofline_svg, roofs_of
+from brpnas.values import readable
+
+__all__ = ["write_fpga_report"]
+
+
+def write_fpga_report(design: Design, path: Path, command: str | None = None) -> None:
+    """Write the page of a design.
+
+    Args:
+        design: with at least one part.
+        path: of the HTML file; one that is there is replaced.
+        command: that makes the design again, if there is one.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    text = _render(design, command)
+    try:
+        # A command may have bytes in it that are no text.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """How much of something a part takes.
+
+    Attributes:
+        name: of what.
+        used: so much, with what has to be free for it.
+        board: what the board has.
+        limit: what designs may take of it.
+        pieces: of the bar, (class, share of the board); they make up ``used``.
+        unit: of the numbers.
+    """
+
+    name: str
+    used: float
+    board: float
+    limit: float
+    pieces: tuple[tuple[str, float], ...]
+    unit: str = ""
+
+    @property
+    def share(self) -> float:
+        return self.used / self.board
+
+
+def _render(design: Design, command: str | None) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": readable, "count": _count, "percent": _percent}
+    environment.filters["time"] = _time
+    text = files("brpnas.report").joinpath("fpga.html").read_text(encoding="utf-8")
+    problem, roofs = design.problem, roofs_of(design.problem)
+    parts = [_part(number, part, design, roofs) for number, part in enumerate(design.parts, 1)]
+    loads = design.seconds - sum(part["seconds"] for part in parts)
+    return environment.from_string(text).render(
+        network=problem.network,
+        board=problem.platform,
+        asked=_asked(problem),
+        problem=problem,
+        design=design,
+        parts=parts,
+        loading_s=loads,
+        slowest=max(parts, key=lambda part: part["cycles_per_image"]),
+        resources=[name for name in RESOURCES if problem.platform.resources[name]],
+        row_height=ROW_HEIGHT,
+        roofline=Markup(roofline_svg(design)),  # noqa: S704 - numbers only
+        roofs=roofs,
+        logic_margin=LOGIC_MARGIN,
+        command=command,
+        versions={"brpnas": version("brpnas"), "python": machine.python_version()},
+    )
+
+
+def _asked(problem: Problem) -> dict[str, str]:
+    network, board, words = problem.network, problem.platform, problem.words
+    exact = "reference-exact: fpgaConvNet's numbers, also where they are odd"
+    bits = f"data {words.data} bits, weights {words.weight}, sums {words.acc}"
+    limits = zip(RESOURCES, problem.limits.tolist(), strict=True)
+    return {
+        "Network": f"{network.name}, {len(network.nodes)} layers, input of "
+        + " x ".join(map(str, network.input)),
+        "Multiply-adds": f"{sum(node.macs for node in network.nodes):,} per image",
+        "Board": board.title,
+        "Clock": f"{readable(board.clock_mhz)} MHz",
+        "Objective": "latency" if problem.batch == 1 else "throughput",
+        "Batch": _images(problem.batch),
+        "Words": bits + (", block floating point" if words.block_floating_point else ""),
+        "Mode": exact if problem.reference_exact else "physical: what the circuit does",
+        "Margin": f"{_percent(problem.margin)} of every resource stays free",
+        "Limits": ", ".join(f"{name} {_count(limit)}" for name, limit in limits if limit),
+        "Memory": f"{readable(_memory_limit(problem))} Gbit/s; "
+        f"{problem.port_streams} words in and as many out per cycle",
+    }
+
+
+def _part(number: int, part: Part, design: Design, roofs: Roofs) -> dict[str, Any]:
+    """Return what the page tells of a part."""
+    segment, costs, problem = part.segment, part.costs, design.problem
+    clock_hz = problem.platform.clock_mhz * 1e6
+    rows, slowest = layer_rows(part), bottleneck(part)
+    svg, width = pipeline_svg(pipeline_lanes(segment), _looks(rows, slowest))
+    reloaded = segment.reload_layer() if segment.reloads > 1 else None
+    point = point_of(part)
+    needs = problem.needs(costs.resources)
+    return {
+        "number": number,
+        "costs": costs,
+        "fits": part.fits,
+        "rows": rows,
+        "streamed": any(row.streamed for row in rows),
+        "sums": sum_rows(part),
+        "slowest": slowest,
+        "bound_by": _bound_by(part, slowest),
+        "as_slow": sum(row.slowest for row in rows) - 1,
+        "bars": _bars(part),
+        "built_of_luts": costs.resources[1] - needs[1],
+        "reading": 1.0
+        if slowest in ("memory", "input")
+        else costs.gbit_per_s / _memory_limit(problem),
+        "passes": segment.reloads,
+        "reloaded": None if reloaded is None else segment.nodes[reloaded].name,
+        "cycles_per_image": costs.interval * segment.reloads,
+        "clock_hz": clock_hz,
+        "seconds": costs.cycles / clock_hz,
+        "lanes": Markup(svg),  # noqa: S704 - numbers only
+        "lanes_width": width,
+        "point": point,
+        "attainable": roofs.at(point.operations_per_byte) if point else 0.0,
+    }
+
+
+def _looks(rows: list[BuiltLayer], slowest: str) -> list[str]:
+    """Return the class of each dot: memory that is read, layers, memory that is written."""
+    layers = ["hot" if row.slowest else "heavy" if row.weights else "light" for row in rows]
+    first = "hot" if slowest in ("memory", "input") else "memory"
+    return [first, *layers, "hot" if slowest == "output" else "memory"]
+
+
+def _bound_by(part: Part, slowest: str) -> str:
+    return {
+        "layers": part.costs.bound_by,
+        "memory": "the bandwidth of the board's memory",
+        "input": "the port that words enter through",
+        "output": "the port that words leave through",
+    }[slowest]
+
+
+def _bars(part: Part) -> list[_Bar]:
+    problem, costs = part.segment.problem, part.costs
+    board = problem.platform.resources
+    needs = problem.needs(costs.resources)
+    in_luts = LUTS_PER_BLOCK * float(costs.resources[1] - needs[1])
+    bars = []
+    for at, name in enumerate(RESOURCES):
+        if not board[name]:
+            continue
+        plain = min(float(costs.resources[at]), float(needs[at]))
+        instead = in_luts if name == "LUT" else 0.0
+        pieces = {"plain": plain, "instead": instead, "spare": float(needs[at]) - plain - instead}
+        shares = tuple((look, value / board[name]) for look, value in pieces.items() if value > 0)
+        bars.append(_Bar(name, float(needs[at]), board[name], float(problem.limits[at]), shares))
+    whole = problem.platform.memory_gbit_per_s
+    traffic = (("plain", costs.gbit_per_s / whole),)
+    limit = _memory_limit(problem)
+    return [*bars, _Bar("Memory", costs.gbit_per_s, whole, limit, traffic, "Gbit/s")]
+
+
+def _memory_limit(problem: Problem) -> float:
+    """Return what designs may read and write, Gbit/s."""
+    return problem.bits_per_cycle * problem.platform.clock_mhz / 1000
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _count(value: float) -> str:
+    """Return a count of things, of which there may be halves where there are few."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.1f}".removesuffix(".0")
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent; one decimal below ten and close to all."""
+    percent = 100 * share
+    if 0 < percent < 0.1:
+        return "<0.1%"
+    if percent < 9.95 or 99 < percent < 100:
+        return f"{math.floor(10 * percent) / 10:.1f}%".replace(".0%", "%")
+    return f"{percent:.0f}%"
+
+
+def _time(seconds: float) -> str:
+    """Return a time in a unit that suits it."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1:
+            return f"{readable(seconds * factor)} {unit}"
+    return f"{readable(seconds * 1e9)} ns"

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brpnas.devices.fpga import Platform, read_platform
+from brpnas.devices.fpga.foldings import RESOURCES, Foldings, Words
+from brpnas.devices.fpga.from_onnx import read_onnx
+from brpnas.devices.fpga.mapping import Design, Part
+from brpnas.devices.fpga.network import INPUT, Network, Node
+from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.errors import UserError
+from brpnas.report.fpga import write_fpga_report
+from brpnas.report.fpga_layers import layer_rows, sum_rows
+from brpnas.report.fpga_roofline import point_of, roofline_svg, roofs_of
+
+HOSTILE = "<script>alert(1)</script> $\\frac{ {{ 7 * 7 }} 精度\n\"'&"
+Pick = Callable[[Foldings], int]
+
+
+def slow(_: Foldings) -> int:
+    return 0  # everything one at a time, weights in block RAM
+
+
+def fast(ways: Foldings) -> int:
+    return int(np.argmin(ways.latency))
+
+
+def convolution(name: str, before: str, channels: int = 4, filters: int = 8) -> Node:
+    sizes = {"rows": 8, "cols": 8, "channels": channels, "filters": filters, "groups": 1}
+    sizes |= dict.fromkeys(("kernel_rows", "kernel_cols"), 3) | {"has_bias": 1}
+    sizes |= dict.fromkeys(("stride_rows", "stride_cols"), 1)
+    sizes |= dict.fromkeys(("pad_top", "pad_right", "pad_bottom", "pad_left"), 1)
+    return Node(name, "convolution", sizes, (before,), (8, 8, filters))
+
+
+def two_layers(first: str = "first", second: str = "second", name: str = "net") -> Network:
+    nodes = (convolution(first, INPUT), convolution(second, first, 8, 8))
+    return Network(name, (8, 8, 4), nodes)
+
+
+def build(problem: Problem, cuts: list[int], pick: Pick = slow, reloads: int = 1) -> Design:
+    """A design with the parts between the cuts; weights of the last loaded several times."""
+    segments = [
+        Segment(problem, start, stop, reloads if stop == cuts[-1] else 1)
+        for start, stop in itertools.pairwise(cuts)
+    ]
+    choices = [tuple(pick(ways) for ways in segment.ways) for segment in segments]
+    return Design(problem, tuple(map(Part, segments, choices)))
+
+
+def board(**changes: float) -> Platform:
+    return dataclasses.replace(read_platform("zc706"), **changes)
+
+
+class Page(HTMLParser):
+    """The text of a page, the rows of its tables, its tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self._cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        self._cell = self._cell or tag in ("td", "th")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._cell = self._cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._cell:
+            self.rows[-1][-1] += data
+
+
+def page_of(design: Design, folder: Path, command: str | None = None) -> Page:
+    write_fpga_report(design, folder / "page.html", command)
+    return Page((folder / "page.html").read_text(encoding="utf-8"))
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+@pytest.mark.parametrize("net", ["lenet", "resnet8"])
+@pytest.mark.parametrize("pick", [slow, fast])
+def test_every_layer_with_its_numbers(net: str, pick: Pick, shared: Path, tmp_path: Path) -> None:
+    network = read_onnx(shared / "fpga" / "nets" / f"{net}.onnx")
+    design = build(Problem(network, read_platform("zcu104")), [0, len(network.nodes)], pick)
+    page = page_of(design, tmp_path)
+    (part,) = design.parts
+    start = next(at for at, row in enumerate(page.rows) if row[0] == "layer")
+    rows = page.rows[start + 1 : start + 1 + len(network.nodes)]
+    for node, ways, row, shown in zip(
+        network.nodes, part.segment.ways, part.choice, rows, strict=True
+    ):
+        assert shown[:2] == [node.name, node.kind.replace("_", " ")]
+        assert shown[3] == f"{ways.streams_in[row]} → {ways.streams_out[row]}"
+        assert number(shown[4]) == ways.latency[row]
+        share = 100 * ways.latency[row] / part.costs.interval
+        assert float(shown[5].strip("<%")) == pytest.approx(share, abs=0.6)
+        found = dict(zip(RESOURCES, map(number, shown[6:11]), strict=True))
+        for name in ("DSP", "LUT", "FF", "URAM"):
+            wanted = ways.resources[row, RESOURCES.index(name)]
+            assert found[name] == pytest.approx(wanted, abs=0.51)
+    total = next(row for row in page.rows if row[0] == "sum")
+    assert [number(cell) for cell in total[6:11]] == pytest.approx(part.costs.resources, abs=0.51)
+
+
+@pytest.mark.parametrize("pick", [slow, fast])
+def test_layers_add_up_to_the_part(pick: Pick, shared: Path) -> None:
+    network = read_onnx(shared / "fpga" / "nets" / "resnet8.onnx")
+    (part,) = build(Problem(network, board()), [0, len(network.nodes)], pick).parts
+    *others, whole = [*layer_rows(part), *sum_rows(part)]
+    for name in RESOURCES:
+        taken = sum(row.resources[name] for row in others)
+        assert taken == pytest.approx(whole.resources[name])
+
+
+def test_parts_and_times(tmp_path: Path) -> None:
+    design = build(Problem(two_layers(), board(), batch=64), [0, 1, 2])
+    page = page_of(design, tmp_path)
+    for part, shown in zip(design.parts, page.rows[1:3], strict=True):
+        assert number(shown[2]) == part.costs.interval
+        assert number(shown[3]) == pytest.approx(64 / (part.costs.cycles / 200e6), rel=1e-3)
+        assert shown[6] == part.costs.bound_by
+    computing = sum(part.costs.cycles for part in design.parts) / 200e6
+    assert page.rows[3][4] == "82.55 ms"
+    assert f"{design.seconds * 1e3:.4g} ms" in page.text
+    assert design.seconds == pytest.approx(computing + 0.08255)
+    assert f"{design.frames_per_second:.4g}images per second" in page.text
+
+
+def test_bars_show_what_has_to_be_free(tmp_path: Path) -> None:
+    small = board(resources={"DSP": 900, "BRAM": 3, "LUT": 50_000, "FF": 437_200, "URAM": 0})
+    design = build(Problem(two_layers(), small, margin=0.1), [0, 2])
+    (part,) = design.parts
+    needs = dict(zip(RESOURCES, design.problem.needs(part.costs.resources), strict=True))
+    text = page_of(design, tmp_path).text
+    for name in ("DSP", "LUT", "FF"):
+        count = f"{np.ceil(needs[name]):,.0f}"
+        assert f"{name}{count} of {small.resources[name]:,}" in text
+    short = part.costs.resources[1] - needs["BRAM"]
+    assert short > 0
+    assert f"{short:g} blocks of memory more than there are" in text
+    assert "DSP 810, BRAM 2.7, LUT 45,000, FF 393,480" in text
+    assert "URAM" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "pick", "said"),
+    [
+        ({}, slow, "set by second."),
+        ({"memory_gbit_per_s": 0.01}, slow, "set by the bandwidth of the board's memory."),
+        ({"port_width": 16}, fast, "set by the port that words enter through."),
+    ],
+)
+def test_what_sets_the_interval(
+    changes: dict[str, float], pick: Pick, said: str, tmp_path: Path
+) -> None:
+    network = Network("net", (8, 8, 8), (convolution("memory", INPUT, 8, 4),))
+    if not changes:
+        network = two_layers("memory")
+    problem = Problem(network, board(**changes))
+    design = build(problem, [0, len(network.nodes)], pick)
+    page = page_of(design, tmp_path)
+    assert said in page.text
+    hot = [attributes for tag, attributes in page.tags if attributes.get("class") == "hot"]
+    assert len(hot) == 2  # its dot and its bar
+
+
+def test_layers_that_are_as_slow_as_the_slowest(tmp_path: Path) -> None:
+    nodes = (convolution("a", INPUT, 8), convolution("b", "a", 8), convolution("c", "b", 8, 4))
+    design = build(Problem(Network("net", (8, 8, 8), nodes), board()), [0, 3])
+    assert "set by a and 1 other layer that is as slow" in page_of(design, tmp_path).text
+
+
+def test_weights_that_are_loaded_several_times(tmp_path: Path) -> None:
+    network = Network("net", (8, 8, 4), (convolution("only", INPUT),))
+    design = build(Problem(network, board()), [0, 1], reloads=4)
+    once = build(design.problem, [0, 1])
+    assert "each image passes 4 times, with another part of the filters of only" in (
+        page_of(design, tmp_path).text
+    )
+    # What is computed stays the same, and is not counted once for each pass.
+    operations = [
+        point.operations_per_s * part.costs.cycles
+        for (part,) in (design.parts, once.parts)
+        if (point := point_of(part))
+    ]
+    assert operations[0] == pytest.approx(operations[1])
+
+
+@pytest.mark.parametrize(
+    ("column", "channels", "said"),
+    [
+        ("", 64, "block RAM"),
+        ("", 1, "LUTs"),
+        ("uram", 64, "UltraRAM"),
+        ("off_chip", 64, "25% streamed"),
+    ],
+)
+def test_where_weights_lie(column: str, channels: int, said: str) -> None:
+    network = Network("net", (8, 8, channels), (convolution("a", INPUT, channels, channels),))
+    problem = Problem(network, read_platform("zcu104"))
+
+    def pick(ways: Foldings) -> int:
+        return int(np.argmax(ways.columns[column] > 0)) if column else 0
+
+    (part,) = build(problem, [0, 1], pick).parts
+    (row,) = layer_rows(part)
+    assert row.weights == said
+
+
+def test_names_are_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
+    design = build(Problem(two_layers(HOSTILE, "<b>", HOSTILE), board(title=HOSTILE)), [0, 1, 2])
+    page = page_of(design, tmp_path)
+    plain = page_of(build(Problem(two_layers(), board()), [0, 1, 2]), tmp_path)
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
+    assert {HOSTILE, "<b>"} <= {row[0] for row in page.rows}
+    links = [v for _, a in page.tags for name, v in a.items() if name in ("src", "href")]
+    assert links == ["#part-1", "#part-2"]
+    text = (tmp_path / "page.html").read_text()
+    assert not re.search(r"//|url\(|@import|<script", text)
+    assert "prefers-color-scheme: dark" in text
+    assert "default-src 'none'" in text
+
+
+def test_command(tmp_path: Path) -> None:
+    design = build(Problem(two_layers(), board()), [0, 2])
+    command = "brpnas fpga map --model '<i>\udcff.onnx'"
+    assert "brpnas fpga map --model '<i>\\udcff.onnx'" in page_of(design, tmp_path, command).text
+    assert "brpnas fpga map" not in page_of(design, tmp_path).text
+
+
+def test_too_large(tmp_path: Path) -> None:
+    small = board(resources={"DSP": 1, "BRAM": 1, "LUT": 1, "FF": 1, "URAM": 0})
+    page = page_of(build(Problem(two_layers(), small), [0, 2]), tmp_path)
+    assert "Part 1 does not fit" in page.text
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    design = build(Problem(two_layers(), board()), [0, 2])
+    with pytest.raises(UserError, match=r"cannot write .*nowhere"):
+        write_fpga_report(design, tmp_path / "nowhere" / "page.html")
+
+
+@pytest.mark.parametrize(("bits", "products"), [(16, 1), (8, 2), (4, 4)])
+def test_roofs(bits: int, products: int) -> None:
+    roofs = roofs_of(Problem(two_layers(), board(), Words(bits, bits)))
+    assert roofs.operations_per_s == 2 * products * 900 * 200e6
+    assert roofs.bytes_per_s == 12.8e9
+    assert roofs.at(1.0) == 12.8e9
+
+
+@pytest.mark.parametrize("pick", [slow, fast])
+@pytest.mark.parametrize("batch", [1, 256])
+def test_points_lie_under_the_roofs(pick: Pick, batch: int) -> None:
+    design = build(Problem(two_layers(), board(), batch=batch), [0, 1, 2], pick)
+    roofs = roofs_of(design.problem)
+    for part in design.parts:
+        point = point_of(part)
+        assert point is not None
+        macs = sum(node.macs for node in part.segment.nodes)
+        moved = 2 * 8 * 8 * sum(part.segment.nodes[0].sizes[n] for n in ("channels", "filters"))
+        assert point.operations_per_byte == pytest.approx(2 * macs / moved)
+        seconds = part.costs.cycles / 200e6
+        assert point.operations_per_s == pytest.approx(2 * macs * batch / seconds)
+        assert point.operations_per_s <= roofs.at(point.operations_per_byte)
+    drawn = re.findall(r'class="part" cx="([\d.]+)" cy="([\d.]+)"', roofline_svg(design))
+    assert len(drawn) == 2
+    assert all(58 <= float(x) <= 426 and 26 <= float(y) <= 256 for x, y in drawn)
+
+
+def test_a_part_that_multiplies_nothing(tmp_path: Path) -> None:
+    sizes = {"rows": 8, "cols": 8, "channels": 4}
+    nodes = (Node("relu", "relu", sizes, (INPUT,), (8, 8, 4)), convolution("conv", "relu"))
+    design = build(Problem(Network("net", (8, 8, 4), nodes), board()), [0, 1, 2])
+    assert ["part 1", "multiplies nothing"] in page_of(design, tmp_path).rows
+
+
+def test_shares_of_nothing_and_of_all_are_not_rounded_to(tmp_path: Path) -> None:
+    slow_memory = Problem(two_layers(), board(memory_gbit_per_s=0.001))
+    rows = page_of(build(slow_memory, [0, 2], fast), tmp_path).rows
+    assert [row[5] for row in rows if row[0] in ("first", "second")] == ["<0.1%"] * 2
+    assert "Gbit/s100%" in page_of(build(slow_memory, [0, 2]), tmp_path).text
