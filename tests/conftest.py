@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from emulated_phone import EmulatedPhone
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,20 @@ def shared() -> Path:
     if not (folder / "data" / "nasbench201.parquet").is_file():
         pytest.skip(f"real data: no data/nasbench201.parquet in {folder}; set BRPNAS_DATA")
     return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without keys for phones."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return folder
+
+
+@pytest.fixture
+def emulated(home: Path, tmp_path: Path) -> Iterator[EmulatedPhone]:  # noqa: ARG001
+    """An emulated phone, and a home in which the link to it may leave its key."""
+    with contextlib.closing(EmulatedPhone(tmp_path / "phone")) as phone:
+        yield phone

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brpnas.cli._names import PREDICTOR_NAMES, SPACE_NAMES, either
+from brpnas.cli._options import (
+    Json,
+    RayAddress,
+    SpaceName,
+    TableName,
+    ValidRows,
+    executor_option,
+    jobs_option,
+    predictor_option,
+)
 from brpnas.cli._output import note, print_json, progress_bar, show
 from brpnas.errors import UserError
 
@@ -33,30 +42,14 @@ def compare(
     column: Annotated[
         list[str], typer.Option(help="Metric to learn, in the unit of its name. Repeatable.")
     ],
-    predictor: Annotated[
-        list[str],
-        typer.Option(help=f"What to compare: {either(PREDICTOR_NAMES)}. Repeatable."),
-    ],
+    predictor: Annotated[list[str], predictor_option("What to compare", " Repeatable.")],
     out: Annotated[Path, typer.Option(help="Folder for results and plots; new or empty.")],
-    space: Annotated[
-        str, typer.Option(help=f"Space of networks: {either(SPACE_NAMES)}.")
-    ] = "nasbench201",
-    table: Annotated[
-        str,
-        typer.Option(
-            help="A .parquet or .csv file, or the name of a table that comes with the package."
-        ),
-    ] = "digits201",
+    space: SpaceName = "nasbench201",
+    table: TableName = "digits201",
     train: Annotated[
         str, typer.Option(help="Random rows to fit the weights to: numbers with commas between.")
     ] = "30,100,300,900",
-    valid: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Random rows more; what it does with them depends on the predictor.",
-        ),
-    ] = 100,
+    valid: ValidRows = 100,
     seeds: Annotated[
         int, typer.Option(min=1, help="Fits of each case; medians over them are shown.")
     ] = 5,
@@ -64,22 +57,13 @@ def compare(
         int | None,
         typer.Option(min=2, help="Rows to judge by.", show_default="all that are not learnt from"),
     ] = None,
-    executor: Annotated[
-        str, typer.Option(help="Where to fit: inline, processes or ray.")
-    ] = "processes",
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Fits at the same time.", show_default="number of cores"),
-    ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join.", show_default="a local instance")
-    ] = None,
+    executor: Annotated[str, executor_option("Where to fit")] = "processes",
+    jobs: Annotated[int | None, jobs_option("Fits")] = None,
+    ray_address: RayAddress = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue in --out; fits that are done stay.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Fit several predictors to a table, each many times, and judge all of them alike.
 

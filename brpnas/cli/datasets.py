@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
+from brpnas.cli._options import Json, NewTable, jobs_option
 from brpnas.cli._output import note, print_json, progress_bar, show
 
 __all__ = ["datasets"]
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 _Name = Annotated[
     str,
     typer.Argument(help="Name of a table that comes with the package, or a .parquet or .csv file."),
@@ -24,7 +24,7 @@ datasets = typer.Typer(
 
 
 @datasets.command("list")
-def list_tables(as_json: _Json = False) -> None:
+def list_tables(as_json: Json = False) -> None:
     """List the tables that come with the package, and the formats that can be imported."""
     from brpnas.datasets import FORMATS, embedded_names, open_table
 
@@ -46,7 +46,7 @@ def list_tables(as_json: _Json = False) -> None:
 
 
 @datasets.command()
-def describe(name: _Name, as_json: _Json = False) -> None:
+def describe(name: _Name, as_json: Json = False) -> None:
     """Show a table's card, and count, minimum, median and maximum of every metric."""
     from brpnas.datasets import open_table
 
@@ -85,8 +85,8 @@ def import_table(
         ),
     ],
     path: Annotated[Path, typer.Argument(help="The published file or folder.")],
-    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .csv.")],
-    as_json: _Json = False,
+    out: NewTable,
+    as_json: Json = False,
 ) -> None:
     """Turn a published file into a table. Pickles are read without running what is in them."""
     from brpnas.datasets import check_writable, importer, write_table
@@ -105,20 +105,17 @@ def import_table(
 @datasets.command()
 def build(
     name: Annotated[str, typer.Argument(help="What to build: digits201.")],
-    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .csv.")],
+    out: NewTable,
     work: Annotated[
         Path, typer.Option(help="Folder of single results: a build that was stopped goes on here.")
     ],
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Cells trained at the same time.", show_default="number of cores"),
-    ] = None,
+    jobs: Annotated[int | None, jobs_option("Cells trained")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each cell, averaged.")] = 2,
     cells: Annotated[
         int | None,
         typer.Option(min=1, help="Only the first so many, to try it.", show_default="all 5,044"),
     ] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make the table that comes with the package: train every distinct cell on small digits.
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from brpnas.cli._options import Json
 from brpnas.cli._output import print_json, show
 from brpnas.errors import UserError
 
 __all__ = ["devices"]
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 _Device = Annotated[
     str, typer.Argument(metavar="DEVICE", help="Name of a built-in profile, or a .toml file.")
 ]
@@ -23,7 +23,7 @@ devices = typer.Typer(
 
 
 @devices.command("list")
-def list_devices(as_json: _Json = False) -> None:
+def list_devices(as_json: Json = False) -> None:
     """List the device profiles that come with the package."""
     from brpnas.devices.profile import built_in_profiles, read_profile
 
@@ -48,7 +48,7 @@ def list_devices(as_json: _Json = False) -> None:
 
 
 @devices.command()
-def describe(device: _Device, as_json: _Json = False) -> None:
+def describe(device: _Device, as_json: Json = False) -> None:
     """Show what a profile says."""
     from brpnas.devices.profile import read_profile
 
@@ -83,7 +83,7 @@ def doctor(
     address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Of a phone on the network.")
     ] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Connect to a device, and say what measuring on it lacks and how to put it right.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from brpnas.cli._options import Json, PredictorFolder
 from brpnas.cli._output import note, progress_bar, show_result
 from brpnas.errors import UserError
 
@@ -16,7 +16,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    predictor: Annotated[Path, typer.Option(help="Folder of a predictor, made by train.")],
+    predictor: PredictorFolder,
     table: Annotated[
         str,
         typer.Option(
@@ -27,9 +27,7 @@ def evaluate(
     column: Annotated[
         str, typer.Option(help="Metric to judge by: the one that the predictor learnt.")
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare a predictor with the measured values of a table.
 

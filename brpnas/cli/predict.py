@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from brpnas.cli._options import Json, NewTable, PredictorFolder
 from brpnas.cli._output import note, print_json, progress_bar
 from brpnas.errors import UserError
 
@@ -14,7 +15,7 @@ __all__ = ["predict"]
 
 
 def predict(
-    predictor: Annotated[Path, typer.Option(help="Folder of a predictor, made by train.")],
+    predictor: PredictorFolder,
     table: Annotated[
         str,
         typer.Option(
@@ -22,10 +23,8 @@ def predict(
             "of a table that comes with the package."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .csv.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    out: NewTable,
+    as_json: Json = False,
 ) -> None:
     """Copy a table and add the column prediction, in the unit of the metric that was learnt.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brpnas.cli._names import PREDICTOR_NAMES, SPACE_NAMES, either
+from brpnas.cli._options import Json, SpaceName, TableName, ValidRows, predictor_option, seed_option
 from brpnas.cli._output import (
     command_line,
     note,
@@ -37,26 +37,11 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder for the predictor, or the predictions; new or empty.")
     ],
-    space: Annotated[
-        str, typer.Option(help=f"Space of networks: {either(SPACE_NAMES)}.")
-    ] = "nasbench201",
-    table: Annotated[
-        str,
-        typer.Option(
-            help="A .parquet or .csv file, or the name of a table that comes with the package."
-        ),
-    ] = "digits201",
-    predictor: Annotated[
-        str, typer.Option(help=f"What to train: {either(PREDICTOR_NAMES)}.")
-    ] = "ensemble",
+    space: SpaceName = "nasbench201",
+    table: TableName = "digits201",
+    predictor: Annotated[str, predictor_option("What to train")] = "ensemble",
     train: Annotated[int, typer.Option(min=1, help="Random rows to fit the weights to.")] = 900,
-    valid: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Random rows more; what it does with them depends on the predictor.",
-        ),
-    ] = 100,
+    valid: ValidRows = 100,
     transfer: Annotated[
         str | None,
         typer.Option(
@@ -74,12 +59,8 @@ def train(
             "device. May be given several times."
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the rows and of the training.")
-    ] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    seed: Annotated[int, seed_option("the rows and of the training")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Fit a predictor to random rows of a table and judge it on all remaining rows.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from brpnas.devices.fpga.logic import count_logic
 from brpnas.devices.fpga.memory import fifo_blocks
 from brpnas.devices.fpga.network import INPUT, Network, Node
 from brpnas.devices.fpga.platform import Platform
+from brpnas.devices.fpga.timing import Flow, PhysicalTiming, ReferenceTiming, Timing
 
 __all__ = ["LOGIC_MARGIN", "LUTS_PER_BLOCK", "PartCosts", "Problem", "Segment", "squeeze_costs"]
 
@@ -196,6 +197,7 @@ class Segment:
         edges: pairs of places in ``nodes``: whose output goes to whom.
         sources: place of a layer that reads from memory, once for each input that it reads.
         sinks: places of layers that write to memory.
+        timing: when words leave the layers.
     """
 
     def __init__(self, problem: Problem, start: int, stop: int, reloads: int = 1) -> None:
@@ -231,6 +233,10 @@ class Segment:
         for first, second in self.edges:
             self.before[second].append(first)
             self.after[first].append(second)
+        whole = [ways.whole for ways in self.ways]
+        flow = Flow(self.before, whole, self.sources[0], self.port_interval)
+        timing = ReferenceTiming if problem.reference_exact else PhysicalTiming
+        self.timing: Timing = timing(flow)
 
     def reload_layer(self) -> int | None:
         """Return the place of the layer whose weights can be loaded several times, if any.
@@ -323,93 +329,23 @@ class Segment:
         return {place: int(words) for place, words in self.queues(self.picked(choice)).items()}
 
     def queues(self, rows: Sequence[Picked]) -> dict[tuple[int, int], Array | float]:
-        """Return the same for the way to build each layer, some of them several side by side.
-
-        The reference counts the words of the difference in depth. Really no more wait than a
-        feature map has: what comes evenly from its first word to its last, and is taken evenly
-        from the last branch's first word to its last.
-        """
-        exact = self.problem.reference_exact
-        depths = self._depths(rows, None) if exact else []
-        times = [] if exact else self._times(rows)
+        """Return the same for the way to build each layer, some of them several side by side."""
         found: dict[tuple[int, int], Array | float] = {}
+        meeting = []
         for at, node in enumerate(self.nodes):
-            inputs = self.before[at]
             if node.kind not in _WAITING:
                 continue
-            for before in inputs:
-                if len(inputs) < len(node.inputs):  # others come from memory and can wait there
-                    found[at, before] = float(_PORT_WORDS)
-                    continue
-                if exact:
-                    latest = _largest([depths[other] for other in inputs])
-                    words = latest - depths[before]
-                else:
-                    start = _largest([times[other][0] for other in inputs])
-                    end = _largest([times[other][1] for other in inputs])
-                    words = rows[at].words_in * _waiting(*times[before], start, end)
-                found[at, before] = np.ceil(words) + _SPARE_WORDS
+            if len(self.before[at]) == len(node.inputs):
+                meeting.append(at)
+            else:  # others come from memory and can wait there
+                found.update({(at, before): float(_PORT_WORDS) for before in self.before[at]})
+        for place, words in self.timing.waiting(rows, meeting).items():
+            found[place] = np.ceil(words) + _SPARE_WORDS
         return found
 
     def picked(self, choice: Sequence[Rows]) -> list[Picked]:
         """Return the ways that are chosen, one for each layer or several side by side."""
         return [ways.picked(row) for ways, row in zip(self.ways, choice, strict=True)]
-
-    def depth(self, rows: Sequence[Picked], interval: Array | float) -> Array | float:
-        """Return the cycles that one image takes beyond an interval.
-
-        Args:
-            rows: the way to build each layer; some of them several side by side.
-            interval: cycles, of the same shape as those.
-        """
-        if self.problem.reference_exact:
-            return _largest(self._depths(rows, interval))
-        last = _largest([last for _, last in self._times(rows)])
-        return _larger(0.0, last - interval)
-
-    def _depths(
-        self, rows: Sequence[Picked], interval: Array | float | None
-    ) -> list[Array | float]:
-        """Return for each layer the depth of the path to it, as the reference counts it.
-
-        Over a path of layers j it is the sum of depth_j / rate_j + interval words_0 /
-        (words_in_j words_out_j), where the words are those of one stream. For queues, without an
-        interval, it is the sum of depth_j + latency_j words_0 / (words_in_j words_out_j).
-        """
-        words = rows[self.sources[0]].words_in
-        found: list[Array | float] = []
-        for at, row in enumerate(rows):
-            pace = row.latency if interval is None else interval
-            depth = row.depth if interval is None else row.delay
-            start: Array | float = 0.0
-            for before in self.before[at]:
-                other = rows[before]
-                adapted = other.streams_out != row.streams_in  # by a squeeze
-                arrives = found[before]
-                if isinstance(adapted, np.ndarray) or adapted:
-                    arrives = arrives + adapted * (pace * words / (other.words_out * row.words_in))
-                start = _larger(start, arrives)
-            found.append(start + depth + pace * words / (row.words_in * row.words_out))
-        return found
-
-    def _times(self, rows: Sequence[Picked]) -> list[tuple[Array | float, Array | float]]:
-        """Return for each layer when its first and last word of one image leave, in cycles.
-
-        A layer's words leave at the pace of the slowest before it or its own; one that needs a
-        whole feature map starts when that is there.
-        """
-        found: list[tuple[Array | float, Array | float]] = []
-        for at, row in enumerate(rows):
-            arrived = [found[before] for before in self.before[at]]
-            first = _largest([one for one, _ in arrived])
-            last = _largest([one for _, one in arrived]) if arrived else self.port_interval
-            if self.ways[at].whole:
-                first = _larger(last, first + row.latency) + row.fill
-                found.append((first, first + row.words_out))
-            else:
-                taking = _larger(last - first, row.latency)
-                found.append((first + row.fill + row.window * taking, first + taking + row.fill))
-        return found
 
     def judge(self, choice: Sequence[int]) -> PartCosts:
         """Say what the part costs.
@@ -441,7 +377,7 @@ class Segment:
         interval = math.ceil(max(compute, bits / problem.bits_per_cycle))
         if interval > math.ceil(compute):
             bound_by = "memory"
-        depth = float(self.depth(self.picked(choice), interval))
+        depth = float(self.timing.depth(self.picked(choice), interval))
         cycles = (interval * problem.batch + depth) * self.reloads
         cycles += (self.reloads - 1) * self.reload_words
         return PartCosts(
@@ -457,35 +393,6 @@ class Segment:
     def fits(self, costs: PartCosts) -> bool:
         """Say whether the board has room for it."""
         return bool((self.problem.needs(costs.resources) <= self.problem.limits).all())
-
-
-def _waiting(
-    first: Array | float, last: Array | float, start: Array | float, end: Array | float
-) -> Array | float:
-    """Return the largest share of a feature map that waits in a queue.
-
-    Args:
-        first: when its first word comes, in cycles.
-        last: when its last comes.
-        start: when the first is taken, not before it comes.
-        end: when the last is taken, not before it comes.
-    """
-    at_start = np.minimum(1.0, (start - first) / np.maximum(last - first, 1.0))
-    at_last = 1 - (last - start) / np.maximum(end - start, 1.0)
-    return np.maximum(at_start, np.where(last > start, at_last, 0.0))
-
-
-def _larger(one: Array | float, other: Array | float) -> Array | float:
-    """Return the larger, element by element; plain numbers stay plain, which is quicker."""
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return np.maximum(one, other)
-    return one if one > other else other
-
-
-def _largest(values: Sequence[Array | float]) -> Array | float:
-    """Return the largest, element by element; 0 of none."""
-    start: Array | float = 0.0
-    return reduce(_larger, values, start)
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from emulated_phone import EmulatedPhone
 from typer.testing import CliRunner
 
 from brpnas.cli import app
 from brpnas.datasets import Card, Table, write_table
+from brpnas.devices import local
 from brpnas.evaluate.evaluator import Evaluation
 from brpnas.testing import SyntheticEvaluator, synthetic_problem
 
@@ -47,6 +50,20 @@ def brpnas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     return Program()
+
+
+@pytest.fixture(autouse=True)
+def _any_machine_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring waits for no other programs to end: how good the figures are is not tested here."""
+    monkeypatch.setattr(local, "_ENOUGH", dict.fromkeys(local._ENOUGH, 0.0))
+    monkeypatch.setattr(local, "_SLOWDOWN", math.inf)
+
+
+@pytest.fixture
+def phone(emulated: EmulatedPhone, tmp_path: Path) -> EmulatedPhone:
+    """An emulated phone, and its profile in mine.toml."""
+    emulated.toml(tmp_path / "mine.toml")
+    return emulated
 
 
 @pytest.fixture(scope="session")

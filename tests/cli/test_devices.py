@@ -9,17 +9,6 @@ from emulated_phone import EmulatedPhone
 from brpnas.devices.profile import built_in_profiles
 
 
-@pytest.fixture
-def emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    (tmp_path / "phone").mkdir()
-    phone = EmulatedPhone(tmp_path / "phone")
-    phone.toml(tmp_path / "mine.toml")
-    yield phone
-    phone.close()
-
-
 def test_list(brpnas: Any) -> None:
     found = brpnas.json("devices", "list")["devices"]
     assert [device["name"] for device in found] == built_in_profiles()
@@ -28,32 +17,30 @@ def test_list(brpnas: Any) -> None:
     assert all(name in text for name in built_in_profiles())
 
 
-def test_describe(brpnas: Any, emulated: EmulatedPhone) -> None:
+def test_describe(brpnas: Any, phone: EmulatedPhone) -> None:
     assert brpnas.json("devices", "describe", "pixel4")["cpu_mask"] == "70"
     text = brpnas("devices", "describe", "pixel4").stdout
     assert "--use_gpu=true" in text
     assert "Pixel 4 XL" in text
     (Path("bench")).write_bytes(b"")
-    mine = emulated.toml(Path("mine.toml"), push_binary="bench")
+    mine = phone.toml(Path("mine.toml"), push_binary="bench")
     found = brpnas.json("devices", "describe", mine)
     assert found["name"] == "mine"
     assert found["adb"]["push_binary"] == "bench"
 
 
-def test_doctor(brpnas: Any, emulated: EmulatedPhone) -> None:
+def test_doctor(brpnas: Any, phone: EmulatedPhone) -> None:
     found = brpnas.json("devices", "doctor", "mine.toml")
     assert (found["device"], found["problems"]) == ("mine", 0)
     gpu = next(check for check in found["checks"] if check["name"] == "delegate gpu")
     assert (gpu["state"], bool(gpu["fix"])) == ("warning", True)
-    text = brpnas("devices", "doctor", "mine.toml", "--address", emulated.address).stdout
+    text = brpnas("devices", "doctor", "mine.toml", "--address", phone.address).stdout
     assert "delegate gpu" in text
     assert "what to do" in text
 
 
-def test_doctor_ends_with_1_where_something_is_missing(
-    brpnas: Any, emulated: EmulatedPhone
-) -> None:
-    (emulated.root / "bin/benchmark_model").unlink()
+def test_doctor_ends_with_1_where_something_is_missing(brpnas: Any, phone: EmulatedPhone) -> None:
+    (phone.root / "bin/benchmark_model").unlink()
     result = brpnas("devices", "doctor", "mine.toml", code=1)
     assert "push_binary" in result.stdout
     assert result.stderr == ""

@@ -12,10 +12,14 @@ from brpnas import __version__
 from brpnas.cli import app
 from brpnas.cli._output import print_json, printable
 
-COMMANDS = ["search", "train", "predict", "evaluate", "measure", "devices", "datasets", "compare"]
+COMMANDS = [
+    *("search", "train", "predict", "evaluate", "measure", "devices", "datasets", "compare"),
+    "fpga",
+]
 SUBCOMMANDS = {
     "datasets": ["list", "describe", "import", "build"],
     "devices": ["list", "describe", "doctor"],
+    "fpga": ["map", "platforms", "layers"],
 }
 DOCS = Path(__file__).parents[2] / "docs"
 

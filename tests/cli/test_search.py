@@ -225,10 +225,10 @@ TRAINING = (
 
 def test_kill_and_resume_a_search_that_trains(brpnas: Any, images: Path, tmp_path: Path) -> None:
     data = ("--train-on", images / "train.npz", "--test-on", images / "test.npz")
-    asked = ("search", *data, *TRAINING, "--budget", 20)
+    asked = ("search", *data, *TRAINING, "--budget", 12)
     whole = brpnas.json(*asked, "--out", "whole")
     assert list(whole["best"]) == ["arch", "valid_acc_pct", "test_acc_pct"]
-    assert len(list(Path("whole/networks").glob("*.safetensors"))) == 20
+    assert len(list(Path("whole/networks").glob("*.safetensors"))) == 12
     command = [*PROGRAM, *map(str, asked), "--out", "killed"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         try:
@@ -239,7 +239,7 @@ def test_kill_and_resume_a_search_that_trains(brpnas: Any, images: Path, tmp_pat
                 time.sleep(0.02)
         finally:
             process.kill()
-    assert 0 < len(trace("killed")) < 20
+    assert 0 < len(trace("killed")) < 12
     resumed = brpnas.json(*asked, "--out", "killed", "--resume")
     assert resumed["best"] == whole["best"]
     pd.testing.assert_frame_equal(trace("killed"), trace("whole"), check_exact=True)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from emulated_phone import EmulatedPhone
@@ -14,16 +13,6 @@ from brpnas.devices.timing import TimingPlan
 from brpnas.errors import UserError
 
 PLAN = TimingPlan(runs=2)
-
-
-@pytest.fixture
-def emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    (tmp_path / "phone").mkdir()
-    phone = EmulatedPhone(tmp_path / "phone")
-    yield phone
-    phone.close()
 
 
 def test_a_phone_by_its_profile(emulated: EmulatedPhone, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from emulated_phone import EmulatedPhone
@@ -17,14 +16,9 @@ from brpnas.errors import UserError
 
 
 @pytest.fixture
-def emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    (tmp_path / "phone").mkdir()
-    phone = EmulatedPhone(tmp_path / "phone")
-    phone.delegates = {"--use_gpu"}
-    yield phone
-    phone.close()
+def emulated(emulated: EmulatedPhone) -> EmulatedPhone:
+    emulated.delegates = {"--use_gpu"}
+    return emulated
 
 
 def states(checks: list[Check]) -> dict[str, str]:

@@ -84,7 +84,7 @@ class Filler:
         """Spend what is left of the board on a shorter depth."""
         total = Room(self.shares, interval, choice)
         best: tuple[Choice, PartCosts] | None = None
-        scale = float(self.segment.depth(self.segment.picked(choice), interval))
+        scale = float(self.segment.timing.depth(self.segment.picked(choice), interval))
         for share in _WORTHS:
             for _ in range(_SWEEPS):
                 changed = [total.quicker(at, share * scale) for at in range(len(choice))]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brpnas.devices.fpga.foldings import Picked
 from brpnas.devices.fpga.mapping.shares import Shares, utilisation
 from brpnas.devices.fpga.memory import fifo_blocks
+from brpnas.devices.fpga.timing import Around
 
 __all__ = ["Room"]
 
@@ -22,6 +25,17 @@ _SHARPNESS = 8.0
 _PRICE_STEPS = 6
 _POWER = 4
 """Resources that are nearly used up count more than others: in a norm of this power."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """How long a choice takes, and what changing one layer would do to that."""
+
+    picked: list[Picked]
+    latencies: Array
+    interval: float
+    depth: float
+    around: Around
 
 
 class Room:
@@ -38,17 +52,18 @@ class Room:
     """
 
     def __init__(self, shares: Shares, interval: float, choice: Sequence[int]) -> None:
-        self._all, self._segment, self._interval = shares, shares.segment, interval
+        self._all, self._segment, self._kept = shares, shares.segment, interval
         table = np.column_stack([shares.shares, shares.traffic / interval])
         self._shares = np.split(table, shares.starts[1:])
         self._allowed = [way.latency <= interval for way in self._segment.ways]
         self._ports = self._segment.port_streams
         self.choice = list(choice)
         self.used = self._total(choice)
+        self._view: _View | None = None
 
     def _total(self, choice: Sequence[int]) -> Array:
         used = np.sum([share[row] for share, row in zip(self._shares, choice, strict=True)], axis=0)
-        used[-1] += self._all.own_traffic / self._interval
+        used[-1] += self._all.own_traffic / self._kept
         for _, _, one, other in self._segment.squeezes(choice):
             used = used + self._all.squeeze(one, other)
         width = np.array(float(self._segment.problem.words.data))
@@ -74,7 +89,7 @@ class Room:
         scores[~self._allowed[at]] = math.inf
         new = int(scores.argmin())
         if new != self.choice[at] and scores[new] < self.score - 1e-9:
-            self.choice[at], self.used = new, used[new]
+            self.choice[at], self.used, self._view = new, used[new], None
 
     def smaller_chains(self, enough: float) -> None:
         """Take the cheapest ways to build chains of layers, if that is smaller in all.
@@ -101,6 +116,7 @@ class Room:
             prices = prices * np.exp(rate * (self.used - self.used.max()).clip(-1))
             prices = prices / prices.max()
         _, self.choice, self.used = best
+        self._view = None
 
     def _cheapest(self, chain: Sequence[int], prices: Array) -> None:
         """Choose the ways to build a chain that cost least."""
@@ -141,24 +157,51 @@ class Room:
             at: place of the layer.
             weight: cycles that the whole board is worth.
         """
-        row, used = self.choice[at], self._used(at)
+        used = self._used(at)
         rows = np.flatnonzero(self._allowed[at] & (used.max(axis=1) <= 1))
         if not len(rows):
             return False
-        picked = self._segment.picked(self.choice)
-        picked[at] = self._segment.ways[at].picked(rows)
-        others = [one.latency for place, one in enumerate(picked) if place != at]
-        least = max(self._segment.port_interval, *others) if others else self._segment.port_interval
-        traffic = used[rows, -1] * self._interval
-        interval = np.maximum(np.maximum(least, traffic), picked[at].latency)
-        cycles = interval * self._segment.problem.batch + self._segment.depth(picked, interval)
-        cycles = cycles + weight * (used[rows] ** _POWER).mean(axis=1) ** (1 / _POWER)
-        new = int(rows[cycles.argmin()])
-        now = cycles[rows == row]
-        if new == row or (len(now) and cycles.min() >= now[0] * (1 - 1e-9)):
+        view = self._view = self._view or self._look()
+        ways = self._segment.ways[at].picked(rows)
+        interval = self._intervals(view, at, ways, used[rows, -1])
+        guess = self._cycles(interval, view.around.depth(at, ways, interval), used[rows], weight)
+        new = int(guess.argmin())
+        row = int(rows[new])
+        now = float(self._cycles(view.interval, view.depth, self.used, weight))
+        enough = now * (1 - 1e-9) if self.used.max() <= 1 else math.inf
+        if row == self.choice[at] or guess[new] >= enough:
             return False
-        self.choice[at], self.used = new, used[new]
+        picked = [*view.picked]
+        picked[at] = self._segment.ways[at].picked(row)
+        depth = float(self._segment.timing.depth(picked, float(interval[new])))
+        if float(self._cycles(interval[new], depth, used[row], weight)) >= enough:
+            return False
+        self.choice[at], self.used, self._view = row, used[row], None
         return True
+
+    def _cycles(
+        self, interval: Array | float, depth: Array | float, used: Array, weight: float
+    ) -> Array:
+        """Return the cycles of a batch, and what the room that is taken is worth."""
+        room = (used**_POWER).mean(axis=-1) ** (1 / _POWER)
+        cycles: Array = interval * self._segment.problem.batch + depth + weight * room
+        return cycles
+
+    def _intervals(self, view: _View, at: int, ways: Picked, traffic: Array) -> Array:
+        """Return the interval with each way to build a layer, (ways,)."""
+        others = np.delete(view.latencies, at).max(initial=self._segment.port_interval)
+        found: Array = np.maximum(np.maximum(others, traffic * self._kept), ways.latency)
+        return found
+
+    def _look(self) -> _View:
+        """See how long the choice takes."""
+        picked = self._segment.picked(self.choice)
+        latencies = np.array([float(one.latency) for one in picked])
+        slowest = float(latencies.max(initial=self._segment.port_interval))
+        interval = max(slowest, float(self.used[-1]) * self._kept)
+        timing = self._segment.timing
+        depth = float(timing.depth(picked, interval))
+        return _View(picked, latencies, interval, depth, timing.around(picked, interval))
 
     def _used(self, at: int) -> Array:
         """Return what the choice takes with each way to build a layer, (ways, resources)."""

@@ -24,40 +24,26 @@ ADB = shutil.which("adb")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without keys."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return folder
+def _home(home: Path) -> None:
+    """No test finds or leaves keys in the user's home."""
 
 
 @pytest.fixture
-def phone_emulator(tmp_path: Path) -> Iterator[EmulatedPhone]:
-    root = tmp_path / "phone"
-    root.mkdir()
-    emulated = EmulatedPhone(root)
-    yield emulated
-    emulated.close()
-
-
-@pytest.fixture
-def transport(phone_emulator: EmulatedPhone) -> Iterator[TcpTransport]:
+def transport(emulated: EmulatedPhone) -> Iterator[TcpTransport]:
     """A link to the emulated phone, connected."""
-    link = TcpTransport("127.0.0.1", phone_emulator.daemon.port, authorise_s=0.3)
+    link = TcpTransport("127.0.0.1", emulated.daemon.port, authorise_s=0.3)
     link.reconnect()
     yield link
     link.close()
 
 
 @pytest.fixture
-def phone(phone_emulator: EmulatedPhone, transport: TcpTransport) -> Callable[..., Phone]:
+def phone(emulated: EmulatedPhone, transport: TcpTransport) -> Callable[..., Phone]:
     """Make the device; takes attributes of the plan, and ``adb`` with those of the profile."""
 
     def make(adb: dict[str, object] | None = None, **plan: object) -> Phone:
         settled: dict[str, object] = {"runs": 3, "warmup": 1, "timeout_s": 20.0, **plan}
-        return Phone(transport, phone_emulator.profile(**(adb or {})), TimingPlan(**settled))  # type: ignore[arg-type]
+        return Phone(transport, emulated.profile(**(adb or {})), TimingPlan(**settled))  # type: ignore[arg-type]
 
     return make
 

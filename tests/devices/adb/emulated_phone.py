@@ -89,7 +89,7 @@ class EmulatedPhone:
         self.runs: list[list[str]] = []
         self.inference_s = 0.0
         for folder in ("bin", "tmp"):
-            (root / folder).mkdir()
+            (root / folder).mkdir(parents=True)
         (root / "bin/sh").symlink_to(SHELL)
         for name, script in _SCRIPTS.items():
             self.write(f"bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)

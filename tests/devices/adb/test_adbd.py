@@ -37,7 +37,6 @@ from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.tflite.convert import convert
 from brpnas.devices.timing import TimingPlan
 
-(folder / "phone").mkdir()
 emulated = EmulatedPhone(folder / "phone")
 env = {**os.environ, "PATH": f"{folder}/phone/bin:{os.environ['PATH']}",
        "PHONE": f"{folder}/phone"}

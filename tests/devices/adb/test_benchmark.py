@@ -225,7 +225,7 @@ def test_lines_of_the_log_read_as_those_of_the_binary(prefix: str) -> None:
         parse_benchmark(1, apk_output(logged("ERROR: not a valid Flatbuffer")))
 
 
-def test_flags_of_help_are_those_of_the_emulated_program(phone_emulator: Any) -> None:
-    code, text = phone_emulator._benchmark("benchmark_model", ["--help"])
+def test_flags_of_help_are_those_of_the_emulated_program(emulated: Any) -> None:
+    code, text = emulated._benchmark("benchmark_model", ["--help"])
     assert code == 1
     assert {"--graph", "--num_threads", "--min_secs"} < known_flags(text)

@@ -23,18 +23,18 @@ from brpnas.errors import UserError
 HOSTILE = ["$(touch pwned)", "`touch pwned`", "; touch pwned", "'\"; touch pwned #", "a\nb", "*"]
 
 
-def connect(phone_emulator: EmulatedPhone) -> TcpTransport:
-    link = TcpTransport("127.0.0.1", phone_emulator.daemon.port, authorise_s=0.3)
+def connect(emulated: EmulatedPhone) -> TcpTransport:
+    link = TcpTransport("127.0.0.1", emulated.daemon.port, authorise_s=0.3)
     link.reconnect()
     return link
 
 
-def test_words_stay_words(transport: TcpTransport, phone_emulator: EmulatedPhone) -> None:
+def test_words_stay_words(transport: TcpTransport, emulated: EmulatedPhone) -> None:
     reply = transport.shell(["printf", "<%s>", *HOSTILE], 5)
     assert (reply.code, reply.text) == (0, "".join(f"<{word}>" for word in HOSTILE))
     script = transport.script('printf "<%s>" "$@"', HOSTILE)
     assert script.text == reply.text
-    assert not list(phone_emulator.root.rglob("pwned"))
+    assert not list(emulated.root.rglob("pwned"))
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_exit_status_and_output(
 
 
 def test_a_hung_command_is_killed_on_the_phone(
-    transport: TcpTransport, phone_emulator: EmulatedPhone
+    transport: TcpTransport, emulated: EmulatedPhone
 ) -> None:
     began = time.monotonic()
     reply = transport.shell(["sh", "-c", 'echo "$$" >pid; echo begun; sleep 60'], 1)
     assert reply.timed_out
     assert reply.text.startswith("begun\n")  # mksh adds "Terminated"
     assert time.monotonic() - began < 5
-    number = (phone_emulator.root / "pid").read_text().strip()
+    number = (emulated.root / "pid").read_text().strip()
     wait_for(lambda: not Path(f"/proc/{number}").exists())
     assert transport.shell(["echo", "on"], 5).text == "on\n"
 
@@ -84,9 +84,9 @@ def test_push_verified(transport: TcpTransport, tmp_path: Path, size: int) -> No
 
 
 def test_a_push_that_arrives_changed_gets_no_name(
-    transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
+    transport: TcpTransport, emulated: EmulatedPhone, tmp_path: Path
 ) -> None:
-    phone_emulator.faults.change_push = True
+    emulated.faults.change_push = True
     with pytest.raises(DeviceLostError, match="arrived changed"):  # the link's fault
         transport.push_verified(b"x" * 100, str(tmp_path / "file"))
     assert not (tmp_path / "file").exists()
@@ -94,9 +94,9 @@ def test_a_push_that_arrives_changed_gets_no_name(
 
 
 def test_the_phones_reason_for_refusing_a_push(
-    transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
+    transport: TcpTransport, emulated: EmulatedPhone, tmp_path: Path
 ) -> None:
-    phone_emulator.faults.refuse_push = "write failed: No space left on device"
+    emulated.faults.refuse_push = "write failed: No space left on device"
     with pytest.raises(PushRefused, match="No space left on device"):
         transport.push(b"x" * 100_000, str(tmp_path / "file"))
     with pytest.raises(PushRefused, match=r"couldn't create file|No space"):
@@ -105,9 +105,9 @@ def test_the_phones_reason_for_refusing_a_push(
 
 
 def test_a_link_cut_in_mid_push(
-    transport: TcpTransport, phone_emulator: EmulatedPhone, tmp_path: Path
+    transport: TcpTransport, emulated: EmulatedPhone, tmp_path: Path
 ) -> None:
-    phone_emulator.faults.cut_push_after = 500_000
+    emulated.faults.cut_push_after = 500_000
     with pytest.raises(DeviceLostError, match="link cut in a push"):
         transport.push_verified(bytes(5_000_000), str(tmp_path / "file"))
     with pytest.raises(DeviceLostError, match="reconnect first"):
@@ -133,9 +133,9 @@ def test_a_command_that_was_interrupted_breaks_the_link(transport: TcpTransport)
 
 
 def test_a_daemon_that_dies_is_noticed_at_once_and_found_again(
-    transport: TcpTransport, phone_emulator: EmulatedPhone
+    transport: TcpTransport, emulated: EmulatedPhone
 ) -> None:
-    phone_emulator.faults.kill_in, phone_emulator.faults.down_s = "sleep 30", 0.5
+    emulated.faults.kill_in, emulated.faults.down_s = "sleep 30", 0.5
     began = time.monotonic()
     with pytest.raises(DeviceLostError, match="no answer"):
         transport.shell(["sleep", "30"], 60)
@@ -155,12 +155,12 @@ def test_a_shell_that_ends_without_an_answer(
 
 
 def test_a_phone_that_says_nothing(
-    phone_emulator: EmulatedPhone, monkeypatch: pytest.MonkeyPatch
+    emulated: EmulatedPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct, "_CONNECT_S", 0.2)
-    phone_emulator.faults.silent = True
+    emulated.faults.silent = True
     with pytest.raises(DeviceLostError, match="nothing came"):
-        connect(phone_emulator)
+        connect(emulated)
 
 
 def test_nobody_listens() -> None:
@@ -171,17 +171,17 @@ def test_nobody_listens() -> None:
         TcpTransport("127.0.0.1", port).reconnect()
 
 
-def test_an_unknown_key_has_to_be_accepted_once(phone_emulator: EmulatedPhone) -> None:
-    daemon = phone_emulator.daemon
+def test_an_unknown_key_has_to_be_accepted_once(emulated: EmulatedPhone) -> None:
+    daemon = emulated.daemon
     daemon.known = []
     with pytest.raises(UserError, match="accept 'Allow USB debugging") as error:
-        connect(phone_emulator)
+        connect(emulated)
     assert not isinstance(error.value, DeviceLostError)
     assert len(daemon.offered) == 1
     daemon.accept = True
-    connect(phone_emulator).close()
+    connect(emulated).close()
     daemon.accept = False
-    connect(phone_emulator).close()  # the same key again, and no question
+    connect(emulated).close()  # the same key again, and no question
     assert len(daemon.offered) == 2
     assert len(set(daemon.offered)) == 1
 

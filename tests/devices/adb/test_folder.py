@@ -27,13 +27,13 @@ def large(model: TFLiteModel) -> list[TFLiteModel]:
     return [TFLiteModel(str(n), model.content + padding + bytes([n]), "") for n in range(12)]
 
 
-def present(phone_emulator: EmulatedPhone, models: list[TFLiteModel]) -> list[str]:
-    return [one.name for one in models if f"{one.sha256}.tflite" in phone_emulator.models]
+def present(emulated: EmulatedPhone, models: list[TFLiteModel]) -> list[str]:
+    return [one.name for one in models if f"{one.sha256}.tflite" in emulated.models]
 
 
 def test_models_that_were_unused_for_longest_make_room(
     phone: MakePhone,
-    phone_emulator: EmulatedPhone,
+    emulated: EmulatedPhone,
     large: list[TFLiteModel],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -42,9 +42,9 @@ def test_models_that_were_unused_for_longest_make_room(
     for one in [*large[:3], large[0], large[3]]:
         device.time(one)
         time.sleep(0.02)
-    assert present(phone_emulator, large) == ["0", "2", "3"]
+    assert present(emulated, large) == ["0", "2", "3"]
     assert device.time(large[1]).samples["count"] == (3,)  # comes back when it is needed
-    assert present(phone_emulator, large) == ["0", "1", "3"]
+    assert present(emulated, large) == ["0", "1", "3"]
 
 
 def test_warnings_between_what_the_phone_says_are_passed_over(
@@ -57,7 +57,7 @@ def test_warnings_between_what_the_phone_says_are_passed_over(
 
 def test_a_sweep_of_more_than_the_phone_keeps_pushes_every_model_once(
     phone: MakePhone,
-    phone_emulator: EmulatedPhone,
+    emulated: EmulatedPhone,
     large: list[TFLiteModel],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,8 +68,8 @@ def test_a_sweep_of_more_than_the_phone_keeps_pushes_every_model_once(
         series = store.series(describe_series(device))
         sweep = Sweep(device, store, series, InProcess(), tmp_path / "made", lambda _: None)
         assert sweep.run([_Source(one) for one in large]).measured == len(large)
-    assert phone_emulator.daemon.log.count("sync:") == len(large)
-    assert len(phone_emulator.runs) == 2 * len(large)
+    assert emulated.daemon.log.count("sync:") == len(large)
+    assert len(emulated.runs) == 2 * len(large)
 
 
 class _Source:
@@ -83,51 +83,51 @@ class _Source:
 
 
 def test_a_disk_that_is_smaller_than_what_could_be_kept(
-    phone: MakePhone, phone_emulator: EmulatedPhone, large: list[TFLiteModel]
+    phone: MakePhone, emulated: EmulatedPhone, large: list[TFLiteModel]
 ) -> None:
     device = phone()
-    phone_emulator.limit_disk(folder._SPARE_BYTES + 2_500_000)
+    emulated.limit_disk(folder._SPARE_BYTES + 2_500_000)
     assert device.room_bytes() == pytest.approx(2_500_000, abs=1024)
     for one in large[:3]:
         device.time(one)
         time.sleep(0.02)
-    assert present(phone_emulator, large) == ["1", "2"]
+    assert present(emulated, large) == ["1", "2"]
     assert device.room_bytes() == pytest.approx(2_500_000, abs=1024)
 
 
 def test_a_model_that_is_too_large_fails_alone(
-    phone: MakePhone, phone_emulator: EmulatedPhone, large: list[TFLiteModel], model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, large: list[TFLiteModel], model: TFLiteModel
 ) -> None:
     device = phone()
-    phone_emulator.limit_disk(folder._SPARE_BYTES + 2_500_000)
+    emulated.limit_disk(folder._SPARE_BYTES + 2_500_000)
     device.time(large[0])
     huge = TFLiteModel("huge", model.content + bytes(3_000_000), "test")
     with pytest.raises(ModelError, match=r"'huge' is too large .*: 11 MB needed, 10 MB free"):
         device.time(huge)
-    assert present(phone_emulator, large) == ["0"]  # nothing was removed in vain
+    assert present(emulated, large) == ["0"]  # nothing was removed in vain
     assert device.time(large[1]).samples["count"] == (3,)
 
 
-def test_a_full_disk(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel) -> None:
+def test_a_full_disk(phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel) -> None:
     device = phone()
-    phone_emulator.write("free_kb", "5000")
+    emulated.write("free_kb", "5000")
     with pytest.raises(UserError, match="disk is full: 5 MB free") as error:
         device.time(model)
     assert not isinstance(error.value, ModelError)
-    phone_emulator.write("free_kb", "900000")
-    phone_emulator.faults.refuse_push = "No space left on device"
+    emulated.write("free_kb", "900000")
+    emulated.faults.refuse_push = "No space left on device"
     with pytest.raises(UserError, match="No space left on device"):
         device.time(model)
-    phone_emulator.faults.refuse_push = ""
+    emulated.faults.refuse_push = ""
     assert device.time(model).samples["count"] == (3,)
 
 
 def test_a_phone_that_another_machine_measures_on(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, tmp_path: Path
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel, tmp_path: Path
 ) -> None:
-    own = phone_emulator.root / "bin/benchmark_model"
+    own = emulated.root / "bin/benchmark_model"
     device = phone({"push_binary": own.rename(tmp_path / "mine")})
-    note = phone_emulator.claim(100)
+    note = emulated.claim(100)
     for action in (
         lambda: device.wait_until_fit(pytest.fail),
         lambda: device.prepare(model),
@@ -137,21 +137,21 @@ def test_a_phone_that_another_machine_measures_on(
             action()
     device.close()
     assert note.read_text().startswith("7@other ")
-    assert "sync:" not in phone_emulator.daemon.log
+    assert "sync:" not in emulated.daemon.log
 
 
 @pytest.mark.parametrize("content", ["", "garbage", "7@other soon token\n", "7@other\n"])
 def test_a_note_that_says_nothing_holds_nobody_up(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, content: str
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel, content: str
 ) -> None:
-    phone_emulator.claim(0).write_text(content)
+    emulated.claim(0).write_text(content)
     assert phone().time(model).samples["count"] == (3,)
 
 
 def test_a_note_is_void_after_its_time_and_holds_against_nobody_of_this_machine(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
-    note = phone_emulator.claim(0)
+    note = emulated.claim(0)
     killed = phone(timeout_s=20)
     killed.time(model)
     who, until, _ = note.read_text().split()

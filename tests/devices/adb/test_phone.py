@@ -30,8 +30,8 @@ class TestContract(LiteRTDeviceContract):
     """The phone's, over a real link to the emulated one."""
 
     @pytest.fixture(autouse=True)
-    def _connected(self, phone_emulator: EmulatedPhone) -> None:
-        self._emulated = phone_emulator
+    def _connected(self, emulated: EmulatedPhone) -> None:
+        self._emulated = emulated
 
     def device(self, plan: TimingPlan) -> Phone:
         link = TcpTransport("127.0.0.1", self._emulated.daemon.port)
@@ -43,8 +43,8 @@ def nothing_said(line: str) -> None:
     pytest.fail(line)
 
 
-def test_identity(phone: MakePhone, phone_emulator: EmulatedPhone) -> None:
-    program = (phone_emulator.root / "bin/benchmark_model").read_bytes()
+def test_identity(phone: MakePhone, emulated: EmulatedPhone) -> None:
+    program = (emulated.root / "bin/benchmark_model").read_bytes()
     assert phone(threads=2).identity() == {
         "name": "emulated",
         "serial": "EMU0001",
@@ -61,7 +61,7 @@ def test_identity(phone: MakePhone, phone_emulator: EmulatedPhone) -> None:
     }
 
 
-def test_a_round(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel) -> None:
+def test_a_round(phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel) -> None:
     found = phone(runs=4, warmup=2).time(model)
     samples = {name: value for name, (value,) in found.samples.items()}
     assert samples["count"] == 4
@@ -70,8 +70,8 @@ def test_a_round(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteM
     assert found.conditions["battery_celsius_before"] == 25.1
     assert found.conditions["battery_pct_after"] == 80
     assert "screen" not in found.conditions  # too slow to be asked for in every round
-    graph = f"{phone_emulator.folder}/{model.sha256}.tflite"
-    assert phone_emulator.runs == [
+    graph = f"{emulated.folder}/{model.sha256}.tflite"
+    assert emulated.runs == [
         [
             f"--graph={graph}",
             "--num_threads=1",
@@ -81,67 +81,67 @@ def test_a_round(phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteM
             "--warmup_min_secs=0",
         ]
     ]
-    assert (phone_emulator.root / "masks").read_text() == "70\n"
-    assert not list(phone_emulator.root.rglob("pwned"))
+    assert (emulated.root / "masks").read_text() == "70\n"
+    assert not list(emulated.root.rglob("pwned"))
 
 
 def test_without_warmup_and_mask(
-    phone_emulator: EmulatedPhone, transport: Any, model: TFLiteModel
+    emulated: EmulatedPhone, transport: Any, model: TFLiteModel
 ) -> None:
-    profile = phone_emulator.profile()
+    profile = emulated.profile()
     plain = Profile("plain", "", "adb", adb=profile.adb)
     device = Phone(transport, plain, TimingPlan(runs=1, warmup=0))
     assert device.time(model).samples["count"] == (1,)
-    assert not (phone_emulator.root / "masks").exists()
+    assert not (emulated.root / "masks").exists()
     assert device.identity()["cpu_mask"] == ""
 
 
 def test_a_model_is_pushed_once(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone()
     for _ in range(3):
         device.time(model)
     device.time(TFLiteModel("another name", model.content, "test"))
-    assert phone_emulator.models == [f"{model.sha256}.tflite"]
-    assert phone_emulator.daemon.log.count("sync:") == 1
+    assert emulated.models == [f"{model.sha256}.tflite"]
+    assert emulated.daemon.log.count("sync:") == 1
     phone().time(model)  # neither by another process
-    assert phone_emulator.daemon.log.count("sync:") == 1
+    assert emulated.daemon.log.count("sync:") == 1
 
 
 @pytest.mark.parametrize("content", [b"short", None])
 def test_a_file_on_the_phone_that_is_not_the_model_is_replaced(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, content: bytes | None
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel, content: bytes | None
 ) -> None:
     phone().time(model)
-    file = phone_emulator.folder / f"{model.sha256}.tflite"
+    file = emulated.folder / f"{model.sha256}.tflite"
     file.write_bytes(bytes(len(model.content)) if content is None else content)
     phone().time(model)
     assert file.read_bytes() == model.content
 
 
 def test_overhead_of_the_link(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone()
     device.time(model)
     overheads = []
     for _ in range(10):
-        before, began = phone_emulator.inference_s, time.perf_counter()
+        before, began = emulated.inference_s, time.perf_counter()
         device.wait_until_fit(nothing_said)
         device.time(model)
-        overheads.append(time.perf_counter() - began - (phone_emulator.inference_s - before))
+        overheads.append(time.perf_counter() - began - (emulated.inference_s - before))
     assert statistics.median(overheads) < 0.1
 
 
 def test_the_commands_fit_into_the_oldest_adbs_packet(
-    phone: MakePhone, phone_emulator: EmulatedPhone, transport: Any, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, transport: Any, model: TFLiteModel
 ) -> None:
     phone().time(model)
-    phone_emulator.write("base.apk", "the app")
-    profile = replace(phone_emulator.profile(runner="apk"), cpu_mask=None)
+    emulated.write("base.apk", "the app")
+    profile = replace(emulated.profile(runner="apk"), cpu_mask=None)
     Phone(transport, profile, TimingPlan()).time(model)
-    sent = phone_emulator.daemon.log
+    sent = emulated.daemon.log
     assert all(any(script.splitlines()[3] in one for one in sent) for script in (RUN, RUN_APK))
     assert max(map(len, sent)) < 4096
 
@@ -184,18 +184,18 @@ def test_summary(phone: MakePhone) -> None:
 )
 def test_runs_that_are_no_measurement(
     phone: MakePhone,
-    phone_emulator: EmulatedPhone,
+    emulated: EmulatedPhone,
     model: TFLiteModel,
     behaviour: str,
     reason: str,
 ) -> None:
     device = phone(delegate="gpu")
-    phone_emulator.delegates = {"--use_gpu"}
-    phone_emulator.benchmark = behaviour
+    emulated.delegates = {"--use_gpu"}
+    emulated.benchmark = behaviour
     with pytest.raises(ModelError) as error:
         device.time(model)
     assert reason in str(error.value)
-    phone_emulator.benchmark = "ok"
+    emulated.benchmark = "ok"
     assert device.time(model).samples["count"] == (3,)
 
 
@@ -210,13 +210,13 @@ def test_a_model_that_the_runtime_rejects(phone: MakePhone) -> None:
 
 
 def test_a_model_that_hangs_is_stopped(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone(timeout_s=1)
-    phone_emulator.benchmark = "hang"
+    emulated.benchmark = "hang"
     with pytest.raises(ModelError, match="took more than 1 s"):
         device.time(model)
-    phone_emulator.benchmark = "ok"
+    emulated.benchmark = "ok"
     assert device.time(model).samples["count"] == (3,)
 
 
@@ -230,23 +230,23 @@ def test_a_round_has_what_was_last_seen_of_screen_and_heat(
 
 
 def test_a_model_that_arrives_changed_is_not_run(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone()
-    phone_emulator.faults.change_push = True
+    emulated.faults.change_push = True
     with pytest.raises(DeviceLostError, match="arrived changed"):
         device.time(model)
-    assert not phone_emulator.runs
-    assert not phone_emulator.models
+    assert not emulated.runs
+    assert not emulated.models
     device.reconnect()
     assert device.time(model).samples["count"] == (3,)
 
 
 def test_a_folder_that_cannot_be_made(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
-    phone_emulator.write("a_file", "")
-    device = phone({"folder": f"{phone_emulator.root}/a_file/models"})
+    emulated.write("a_file", "")
+    device = phone({"folder": f"{emulated.root}/a_file/models"})
     with pytest.raises(UserError, match=r"cannot be written .*Not a directory.*adb.folder"):
         device.time(model)
 
@@ -257,8 +257,8 @@ def test_another_phone_than_the_profiles(phone: MakePhone) -> None:
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])
-def test_no_program(phone: MakePhone, phone_emulator: EmulatedPhone, mode: int | None) -> None:
-    program = phone_emulator.root / "bin/benchmark_model"
+def test_no_program(phone: MakePhone, emulated: EmulatedPhone, mode: int | None) -> None:
+    program = emulated.root / "bin/benchmark_model"
     program.unlink() if mode is None else program.chmod(mode)
     if mode is not None and program.stat().st_mode & 0o111:
         pytest.skip("root may run all")
@@ -267,30 +267,30 @@ def test_no_program(phone: MakePhone, phone_emulator: EmulatedPhone, mode: int |
 
 
 def test_a_program_that_vanishes_stops_the_sweep(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone()
-    (phone_emulator.root / "bin/benchmark_model").unlink()
+    (emulated.root / "bin/benchmark_model").unlink()
     with pytest.raises(UserError, match="cannot be run") as error:
         device.time(model)
     assert not isinstance(error.value, ModelError)
 
 
 def test_a_program_of_this_machine_is_put_on_the_phone_once(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, tmp_path: Path
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel, tmp_path: Path
 ) -> None:
-    own = phone_emulator.root / "bin/benchmark_model"
+    own = emulated.root / "bin/benchmark_model"
     mine = own.rename(tmp_path / "mine")
     for _ in range(2):
         device = phone({"push_binary": mine})
-        before = len(phone_emulator.daemon.log)
+        before = len(emulated.daemon.log)
         device.reconnect()
-        assert "sync:" not in phone_emulator.daemon.log[before:]  # only while it is in use
+        assert "sync:" not in emulated.daemon.log[before:]  # only while it is in use
         assert device.time(model).samples["count"] == (3,)
-    pushed = [name for name in phone_emulator.models if name.startswith("benchmark_model-")]
+    pushed = [name for name in emulated.models if name.startswith("benchmark_model-")]
     assert len(pushed) == 1
     assert device.identity()["program_sha256"].startswith(pushed[0][-16:])
-    assert phone_emulator.daemon.log.count("sync:") == 2  # program and model
+    assert emulated.daemon.log.count("sync:") == 2  # program and model
 
 
 @pytest.mark.parametrize(
@@ -307,12 +307,12 @@ def test_plans_that_the_phone_cannot_keep(
         phone(**plan)
 
 
-def test_a_hot_phone_is_waited_for(phone: MakePhone, phone_emulator: EmulatedPhone) -> None:
+def test_a_hot_phone_is_waited_for(phone: MakePhone, emulated: EmulatedPhone) -> None:
     device = phone()
-    phone_emulator.write("services/battery", "  level: 80\n  temperature: 433\n")
+    emulated.write("services/battery", "  level: 80\n  temperature: 433\n")
 
     def cool(_: float) -> None:
-        phone_emulator.write("services/battery", "  level: 79\n  temperature: 390\n")
+        emulated.write("services/battery", "  level: 79\n  temperature: 390\n")
 
     said: list[str] = []
     conditions = device.wait_until_fit(said.append, cool)
@@ -323,88 +323,88 @@ def test_a_hot_phone_is_waited_for(phone: MakePhone, phone_emulator: EmulatedPho
 
 
 def test_a_phone_that_stays_hot(
-    phone: MakePhone, phone_emulator: EmulatedPhone, monkeypatch: pytest.MonkeyPatch
+    phone: MakePhone, emulated: EmulatedPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = phone()
-    phone_emulator.write("services/thermalservice", "Thermal Status: 3\n")
+    emulated.write("services/thermalservice", "Thermal Status: 3\n")
     monkeypatch.setattr(phone_module, "_POLL_S", 0.4)
     with pytest.raises(UserError, match=r"still too hot after 1 s: .*thermal status 3"):
         device.wait_until_fit([].append)
 
 
 def test_heat_is_looked_at_again_once_a_round_saw_it(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone()
     assert device.wait_until_fit(nothing_said)["battery_celsius"] == 25.1
-    phone_emulator.write("services/battery", "  temperature: 300\n")
+    emulated.write("services/battery", "  temperature: 300\n")
     device.time(model)
     assert device.wait_until_fit(nothing_said)["battery_celsius"] == 25.1  # a moment ago
-    phone_emulator.write("services/battery", "  temperature: 500\n")
+    emulated.write("services/battery", "  temperature: 500\n")
     device.time(model)
-    phone_emulator.write("services/battery", "  temperature: 301\n")
+    emulated.write("services/battery", "  temperature: 301\n")
     assert device.wait_until_fit(nothing_said)["battery_celsius"] == 30.1
 
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_benchmark_app(
-    phone_emulator: EmulatedPhone, transport: Any, model: TFLiteModel, installed: bool
+    emulated: EmulatedPhone, transport: Any, model: TFLiteModel, installed: bool
 ) -> None:
-    profile = phone_emulator.profile(runner="apk")
+    profile = emulated.profile(runner="apk")
     plain = Profile("app", "", "adb", adb=profile.adb)
     if not installed:
         with pytest.raises(UserError, match="no TFLite benchmark app"):
             Phone(transport, plain, TimingPlan())
         return
-    phone_emulator.write("base.apk", "the app")
+    emulated.write("base.apk", "the app")
     device = Phone(transport, plain, TimingPlan(runs=3, warmup=1, timeout_s=5))
     assert device.identity()["program_sha256"] == hashlib.sha256(b"the app").hexdigest()
     assert device.time(model).samples["count"] == (3,)
     with pytest.raises(ModelError, match=r"valid Flatbuffer|Failed to load"):
         device.time(TFLiteModel("broken", b"no flatbuffer", "test"))
-    phone_emulator.benchmark = "hang"
+    emulated.benchmark = "hang"
     with pytest.raises(ModelError, match="took more than"):
         Phone(transport, plain, TimingPlan(timeout_s=1)).time(model)
-    (phone_emulator.root / "base.apk").unlink()
+    (emulated.root / "base.apk").unlink()
     with pytest.raises(ModelError, match="Activity class"):
         device.time(model)
 
 
 @pytest.fixture
-def app(phone_emulator: EmulatedPhone, transport: Any) -> Callable[..., Phone]:
+def app(emulated: EmulatedPhone, transport: Any) -> Callable[..., Phone]:
     """A phone with the benchmark app."""
-    phone_emulator.write("base.apk", "the app")
-    profile = Profile("app", "", "adb", adb=phone_emulator.profile(runner="apk").adb)
+    emulated.write("base.apk", "the app")
+    profile = Profile("app", "", "adb", adb=emulated.profile(runner="apk").adb)
     return lambda **plan: Phone(transport, profile, TimingPlan(runs=3, warmup=1, **plan))
 
 
 def test_a_figure_that_an_earlier_run_of_the_app_left_in_the_log(
-    app: Callable[..., Phone], phone_emulator: EmulatedPhone, model: TFLiteModel
+    app: Callable[..., Phone], emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = app(timeout_s=1)
-    phone_emulator.write("keeps_log", "")
+    emulated.write("keeps_log", "")
     device.time(model)
-    phone_emulator.benchmark = "hang"
+    emulated.benchmark = "hang"
     with pytest.raises(ModelError, match="took more than"):
         device.time(model)
 
 
 def test_a_log_that_can_be_cleared_needs_no_mark(
-    app: Callable[..., Phone], phone_emulator: EmulatedPhone, model: TFLiteModel
+    app: Callable[..., Phone], emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = app()
-    phone_emulator.write("bin/log", "#!/bin/sh\n", 0o755)
+    emulated.write("bin/log", "#!/bin/sh\n", 0o755)
     assert device.time(model).samples["count"] == (3,)
-    phone_emulator.write("keeps_log", "")
+    emulated.write("keeps_log", "")
     with pytest.raises(ModelError, match="log can be neither cleared nor marked"):
         device.time(model)
 
 
 def test_a_linux_machine_that_runs_adbd(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
-    (phone_emulator.root / "bin/getprop").unlink()
-    (phone_emulator.root / "bin/dumpsys").unlink()
+    (emulated.root / "bin/getprop").unlink()
+    (emulated.root / "bin/dumpsys").unlink()
     device = phone({"models": ()})
     found = device.identity()
     assert found["serial"]

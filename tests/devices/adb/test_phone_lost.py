@@ -22,15 +22,15 @@ MakePhone = Callable[..., Phone]
 
 
 def test_runs_that_a_lost_link_left_behind_are_ended(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, tmp_path: Path
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel, tmp_path: Path
 ) -> None:
     device = phone()
     device.time(model)
-    phone_emulator.benchmark = "hang"
-    phone_emulator.faults.kill_in = "--num_runs"
+    emulated.benchmark = "hang"
+    emulated.faults.kill_in = "--num_runs"
     with pytest.raises(DeviceLostError):
         device.time(model)
-    ours, others = f"--graph={phone_emulator.folder}/", f"--graph={tmp_path}/mine.tflite"
+    ours, others = f"--graph={emulated.folder}/", f"--graph={tmp_path}/mine.tflite"
     wait_for(lambda: len(_running(ours)) > 1)  # the shell and the program at least
     with subprocess.Popen([*_SLEEPING, others]) as another:
         wait_for_link(device.reconnect)
@@ -38,26 +38,26 @@ def test_runs_that_a_lost_link_left_behind_are_ended(
         wait_for(lambda: not _running(ours))
         assert _running(others) == [another.pid]
         another.kill()
-    phone_emulator.benchmark = "ok"
+    emulated.benchmark = "ok"
     assert device.time(model).samples["count"] == (3,)
 
 
 def test_runs_of_another_machine_are_left_alone(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone()
     device.time(model)
-    phone_emulator.benchmark = "hang"
-    phone_emulator.faults.kill_in = "--num_runs"
+    emulated.benchmark = "hang"
+    emulated.faults.kill_in = "--num_runs"
     with pytest.raises(DeviceLostError):
         device.time(model)
     wait_for_link(device.reconnect)
-    graph = f"--graph={phone_emulator.folder}/"
-    phone_emulator.claim(100)
+    graph = f"--graph={emulated.folder}/"
+    emulated.claim(100)
     with pytest.raises(UserError, match="in use by user 7 of machine 'other'"):
         phone().wait_until_fit(pytest.fail)
     assert _running(graph)
-    phone_emulator.claim(0)
+    emulated.claim(0)
     phone().wait_until_fit(pytest.fail)
     wait_for(lambda: not _running(graph))
 
@@ -77,10 +77,10 @@ def _running(argument: str) -> list[int]:
 
 @pytest.mark.parametrize("when", ["--num_runs", "sync:"])
 def test_a_phone_that_is_lost_and_comes_back(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel, when: str
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel, when: str
 ) -> None:
     device = phone()
-    faults = phone_emulator.faults
+    faults = emulated.faults
     faults.down_s = 0.3
     if when == "sync:":
         faults.cut_push_after = 100
@@ -95,18 +95,18 @@ def test_a_phone_that_is_lost_and_comes_back(
 
 
 def test_a_phone_that_restarts_is_waited_for(
-    phone: MakePhone, phone_emulator: EmulatedPhone, model: TFLiteModel
+    phone: MakePhone, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
     device = phone()
     device.time(model)
-    phone_emulator.write("properties/sys.boot_completed", "")
-    phone_emulator.daemon.reboot(0.2)
+    emulated.write("properties/sys.boot_completed", "")
+    emulated.daemon.reboot(0.2)
     with pytest.raises(DeviceLostError):
         device.time(model)
     time.sleep(0.5)
     with pytest.raises(DeviceLostError, match="still starting"):
         device.reconnect()
-    phone_emulator.write("properties/sys.boot_completed", "1")
+    emulated.write("properties/sys.boot_completed", "1")
     device.reconnect()
     assert device.time(model).samples["count"] == (3,)
 
@@ -120,10 +120,10 @@ def test_a_phone_that_restarts_is_waited_for(
     ],
 )
 def test_a_phone_that_comes_back_as_another(
-    phone: MakePhone, phone_emulator: EmulatedPhone, name: str, reason: str
+    phone: MakePhone, emulated: EmulatedPhone, name: str, reason: str
 ) -> None:
     device = phone()
-    phone_emulator.write(name, "changed", 0o755)
+    emulated.write(name, "changed", 0o755)
     with pytest.raises(UserError, match=reason) as error:
         device.reconnect()
     assert not isinstance(error.value, DeviceLostError)

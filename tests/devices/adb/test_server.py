@@ -25,12 +25,12 @@ Adb = Callable[..., str]
 
 
 def test_debians_adb_takes_the_emulator_for_a_phone(
-    adb: Adb, phone_emulator: EmulatedPhone, tmp_path: Path
+    adb: Adb, emulated: EmulatedPhone, tmp_path: Path
 ) -> None:
-    phone_emulator.daemon.known, phone_emulator.daemon.accept = [], True
-    adb("connect", phone_emulator.address)
-    wait_for(lambda: f"{phone_emulator.address}\tdevice" in adb("devices"))
-    assert len(phone_emulator.daemon.offered) == 1
+    emulated.daemon.known, emulated.daemon.accept = [], True
+    adb("connect", emulated.address)
+    wait_for(lambda: f"{emulated.address}\tdevice" in adb("devices"))
+    assert len(emulated.daemon.offered) == 1
     assert adb("shell", "echo one; echo two >&2").split() == ["one", "two"]
     assert adb("shell", "getprop ro.product.model").strip() == "Emulated"
     content = bytes(range(256)) * 5000
@@ -42,26 +42,24 @@ def test_debians_adb_takes_the_emulator_for_a_phone(
     assert "No such file" in adb("push", tmp_path / "there", "/no/such/folder/file")
 
 
-def test_an_unknown_key_is_unauthorised(adb: Adb, phone_emulator: EmulatedPhone) -> None:
-    phone_emulator.daemon.known = []
-    adb("connect", phone_emulator.address)
+def test_an_unknown_key_is_unauthorised(adb: Adb, emulated: EmulatedPhone) -> None:
+    emulated.daemon.known = []
+    adb("connect", emulated.address)
     wait_for(lambda: "unauthorized" in adb("devices"))
     with pytest.raises(UserError, match="accept 'Allow USB debugging") as error:
-        ServerTransport(address=phone_emulator.address).reconnect()
+        ServerTransport(address=emulated.address).reconnect()
     assert not isinstance(error.value, DeviceLostError)
 
 
 @pytest.fixture
-def link(adb: Adb, phone_emulator: EmulatedPhone) -> ServerTransport:
+def link(adb: Adb, emulated: EmulatedPhone) -> ServerTransport:
     adb("start-server")
-    transport = ServerTransport(address=phone_emulator.address)
+    transport = ServerTransport(address=emulated.address)
     wait_for_link(transport.reconnect)
     return transport
 
 
-def test_shell_and_push(
-    link: ServerTransport, phone_emulator: EmulatedPhone, tmp_path: Path
-) -> None:
+def test_shell_and_push(link: ServerTransport, emulated: EmulatedPhone, tmp_path: Path) -> None:
     reply = link.shell(["sh", "-c", 'printf "<%s>" "$@"; exit 3', "x", "$(touch pwned)", "a\nb"], 5)
     assert (reply.code, reply.text) == (3, "<$(touch pwned)><a\nb>")
     assert link.shell(["sleep", "30"], 1).timed_out
@@ -70,30 +68,30 @@ def test_shell_and_push(
     assert hashlib.sha256((tmp_path / "file").read_bytes()).digest() == (
         hashlib.sha256(content).digest()
     )
-    phone_emulator.faults.refuse_push = "No space left on device"
+    emulated.faults.refuse_push = "No space left on device"
     with pytest.raises(PushRefused, match="No space left on device"):
         link.push(content, str(tmp_path / "other"))
     assert link.shell(["echo", "on"], 5).text == "on\n"
 
 
 def test_a_phone_through_the_server(
-    link: ServerTransport, phone_emulator: EmulatedPhone, model: TFLiteModel
+    link: ServerTransport, emulated: EmulatedPhone, model: TFLiteModel
 ) -> None:
-    device = Phone(link, phone_emulator.profile(transport="adbutils"), TimingPlan(runs=3))
+    device = Phone(link, emulated.profile(transport="adbutils"), TimingPlan(runs=3))
     assert device.identity()["serial"] == "EMU0001"
     assert device.time(model).samples["count"] == (3,)
-    phone_emulator.faults.kill_in = "--num_runs"
+    emulated.faults.kill_in = "--num_runs"
     with pytest.raises(DeviceLostError):
         device.time(model)
     wait_for_link(device.reconnect, 15)
     assert device.time(model).samples["count"] == (3,)
 
 
-def test_which_phone(adb: Adb, link: ServerTransport, phone_emulator: EmulatedPhone) -> None:
-    assert ServerTransport().label == phone_emulator.address == link.label
+def test_which_phone(adb: Adb, link: ServerTransport, emulated: EmulatedPhone) -> None:
+    assert ServerTransport().label == emulated.address == link.label
     with pytest.raises(DeviceLostError, match="the adb server does not know it"):
         ServerTransport("NO_SUCH").reconnect()
-    adb("disconnect", phone_emulator.address)
+    adb("disconnect", emulated.address)
     with pytest.raises(UserError, match="no phone is connected"):
         ServerTransport()
 
