@@ -11,9 +11,10 @@ later the last word leaves if this layer's words do, from one walk back along th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,12 +188,14 @@ class PhysicalTiming(Timing):
 
     def times(self, rows: Sequence[Picked]) -> list[tuple[Cycles, Cycles]]:
         """Return the cycles until the first and the last word leave each layer."""
+        several = any(isinstance(row.latency, np.ndarray) for row in rows)
+        later = np.maximum if several else max
         found: list[tuple[Cycles, Cycles]] = []
-        for at, row in enumerate(rows):
-            arrived = [found[before] for before in self.flow.before[at]]
-            start = largest([one for one, _ in arrived])
-            end = largest([one for _, one in arrived]) if arrived else self.flow.port_interval
-            found.append(_leaves(row, start, end, self.flow.whole[at]))
+        for row, before, whole in zip(rows, self.flow.before, self.flow.whole, strict=True):
+            start, end = found[before[0]] if before else (0.0, self.flow.port_interval)
+            for one in before[1:]:
+                start, end = later(start, found[one][0]), later(end, found[one][1])
+            found.append(_leaves(row, start, end, whole, later))
         return found
 
     def depth(self, rows: Sequence[Picked], interval: Cycles) -> Cycles:
@@ -259,7 +262,7 @@ class _PhysicalPath(Around):
     whole: Sequence[bool]
 
     def depth(self, at: int, ways: Picked, interval: Array) -> Array:
-        first, last = _leaves(ways, *self.arrivals[at], self.whole[at])
+        first, last = _leaves(ways, *self.arrivals[at], self.whole[at], np.maximum)
         by_first, by_last = self.slopes[at]
         one, other = self.times[at]
         total = self.last + by_first * (first - one) + by_last * (last - other)
@@ -267,12 +270,14 @@ class _PhysicalPath(Around):
         return found
 
 
-def _leaves(row: Picked, start: Cycles, end: Cycles, whole: bool) -> tuple[Cycles, Cycles]:
+def _leaves(
+    row: Picked, start: Cycles, end: Cycles, whole: bool, later: Callable[[Any, Any], Any]
+) -> tuple[Cycles, Cycles]:
     """Return when a layer's first and last word leave, if they come from start to end."""
     if whole:
-        first = larger(end, start + row.latency) + row.fill
+        first = later(end, start + row.latency) + row.fill
         return first, first + row.words_out
-    taking = larger(end - start, row.latency)
+    taking = later(end - start, row.latency)
     return start + row.fill + row.window * taking, start + taking + row.fill
 
 
