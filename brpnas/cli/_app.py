@@ -15,6 +15,7 @@ from brpnas.cli.compare import compare
 from brpnas.cli.datasets import datasets
 from brpnas.cli.devices import devices
 from brpnas.cli.evaluate import evaluate
+from brpnas.cli.fpga import fpga
 from brpnas.cli.measure import measure
 from brpnas.cli.predict import predict
 from brpnas.cli.search import search
@@ -77,6 +78,7 @@ app.command()(compare)
 app.command()(measure)
 app.add_typer(datasets, name="datasets")
 app.add_typer(devices, name="devices")
+app.add_typer(fpga, name="fpga")
 
 
 def main() -> None:
