@@ -245,8 +245,9 @@ def _folding(node: Node) -> dict[str, Array]:
         }
     else:
         channels = sizes["channels"]
-        # A split may hand on the first channels only.
-        common = math.gcd(*channels) if node.kind == "concat" else math.gcd(channels, node.output[2])
+        if node.kind != "concat":
+            channels = (channels, node.output[2])  # a split may hand on the first channels only
+        common = math.gcd(*channels)
         choices = {"coarse": _divisors(common)}
     grid = np.meshgrid(*(np.array(values, dtype=np.float64) for values in choices.values()))
     return {name: values.ravel() for name, values in zip(choices, grid, strict=True)}
