@@ -31,7 +31,15 @@ from brpnas.devices.fpga.network import INPUT, Network, Node
 from brpnas.devices.fpga.platform import Platform
 from brpnas.devices.fpga.timing import Flow, PhysicalTiming, ReferenceTiming, Timing
 
-__all__ = ["LOGIC_MARGIN", "LUTS_PER_BLOCK", "PartCosts", "Problem", "Segment", "squeeze_costs"]
+__all__ = [
+    "LOGIC_MARGIN",
+    "LUTS_PER_BLOCK",
+    "WAITING",
+    "PartCosts",
+    "Problem",
+    "Segment",
+    "squeeze_costs",
+]
 
 Array = NDArray[np.float64]
 
@@ -42,9 +50,10 @@ LUTS_PER_BLOCK = 288
 
 _PORT_WORDS = 2
 _SPARE_WORDS = 64  # of a queue that waits for another branch, as in the reference
-_WAITING = ("eltwise", "concat")
+WAITING = ("eltwise", "concat")
+"""Layers that wait for all of their inputs."""
 _WEIGHTED = ("convolution", "inner_product")
-_BRANCHING = ("split", *_WAITING)
+_BRANCHING = ("split", *WAITING)
 
 
 @dataclass(frozen=True)
@@ -267,14 +276,15 @@ class Segment:
     @cached_property
     def memory_bits(self) -> float:
         """Bits of feature maps that are read and written for one image, in one pass."""
-        read = sum(self._words_in(at) for at in self.sources)
+        read = sum(self.words_in(at) for at in self.sources)
         written = sum(math.prod(self.nodes[at].output) for at in self.sinks)
         return float((read + written) * self.problem.words.data)
 
-    def _words_in(self, at: int) -> int:
+    def words_in(self, at: int) -> int:
+        """Return the words of the feature map that a layer takes, of a concat the largest."""
         sizes = self.nodes[at].sizes
         channels = sizes["channels"]
-        if isinstance(channels, tuple):  # of a concat: one of its inputs, the largest
+        if isinstance(channels, tuple):
             channels = max(channels)
         return int(sizes["rows"] * sizes["cols"] * channels)
 
@@ -284,7 +294,7 @@ class Segment:
         streams_in, streams_out = self.port_streams
         least = [0.0]
         least += [
-            self._words_in(at) / _largest_divisor(self._channels_in(at), streams_in)
+            self.words_in(at) / _largest_divisor(self._channels_in(at), streams_in)
             for at in self.sources
         ]
         least += [
@@ -324,7 +334,7 @@ class Segment:
 
     def buffers(self, choice: Sequence[int]) -> dict[tuple[int, int], int]:
         """Return the words that queues hold where branches meet, by layer and who fills them."""
-        if not any(node.kind in _WAITING for node in self.nodes):
+        if not any(node.kind in WAITING for node in self.nodes):
             return {}
         return {place: int(words) for place, words in self.queues(self.picked(choice)).items()}
 
@@ -333,7 +343,7 @@ class Segment:
         found: dict[tuple[int, int], Array | float] = {}
         meeting = []
         for at, node in enumerate(self.nodes):
-            if node.kind not in _WAITING:
+            if node.kind not in WAITING:
                 continue
             if len(self.before[at]) == len(node.inputs):
                 meeting.append(at)
@@ -362,7 +372,7 @@ class Segment:
         for first, second, one, other in self.squeezes(choice):
             resources = resources + squeeze_costs(one, other, problem.words.data)
             if first < 0:
-                cycles = self._words_in(second) / one
+                cycles = self.words_in(second) / one
                 if cycles > compute:
                     compute, bound_by = cycles, "input"
             elif second < 0:

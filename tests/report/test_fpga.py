@@ -110,7 +110,7 @@ def test_every_layer_with_its_numbers(net: str, pick: Pick, shared: Path, tmp_pa
         network.nodes, part.segment.ways, part.choice, rows, strict=True
     ):
         assert shown[:2] == [node.name, node.kind.replace("_", " ")]
-        assert shown[3] == f"{ways.streams_in[row]} → {ways.streams_out[row]}"
+        assert shown[3] == f"{ways.streams_in[row]:.0f} → {ways.streams_out[row]:.0f}"
         assert number(shown[4]) == ways.latency[row]
         share = 100 * ways.latency[row] / part.costs.interval
         assert float(shown[5].strip("<%")) == pytest.approx(share, abs=0.6)

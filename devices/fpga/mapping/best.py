@@ -8,6 +8,7 @@ a shortest path leads through them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from brpnas.devices.fpga.mapping.explain import too_large
 from brpnas.devices.fpga.mapping.fill import Filler
 from brpnas.devices.fpga.mapping.shares import Shares
 from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.errors import UserError
 
 __all__ = ["Best"]
 
@@ -28,6 +30,7 @@ Array = NDArray[np.float64]
 
 _GRID = 1.05  # from one interval of the bounds to the next
 _FEW = 10**10  # designs in one part: Brute takes a fraction of a second
+_BLOCKS = 200  # steps of that search, in which it is done on nearly all of such networks
 _NEVER = 1e6  # times the board: what a layer takes that cannot keep an interval
 
 
@@ -45,7 +48,10 @@ class Best(Optimiser):
         """
         ways = Segment(problem, 0, len(problem.network.nodes)).ways
         if math.prod(len(way) for way in ways) <= _FEW:
-            return Brute().map(problem)
+            with contextlib.suppress(UserError):  # nothing found in time is no proof
+                design = Brute(blocks=_BLOCKS).map(problem)
+                if design.proven:
+                    return design
         places = cut_places(problem)
         last = len(places) - 1
         whole = _Layers(problem, 0, places[-1])

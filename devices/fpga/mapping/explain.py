@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
+
+import numpy as np
 
 from brpnas.devices.fpga.foldings import RESOURCES
 from brpnas.devices.fpga.mapping.design import cut_places, reload_counts
@@ -32,22 +35,25 @@ def too_large(problem: Problem) -> UserError:
             worst = smallest
     assert worst is not None  # noqa: S101 - a network has layers
     _, segment, choice = worst
-    needs, limits = problem.needs(segment.judge(choice).resources), problem.limits
-    over = [at for at in range(len(RESOURCES)) if needs[at] > limits[at]]
     names = ", ".join(node.name for node in segment.nodes[:3])
     more = f" and {len(segment.nodes) - 3} more" if len(segment.nodes) > 3 else ""
-    if not over:
-        return UserError(
-            f"no design of '{problem.network.name}' for {problem.platform.name} was found within "
-            "the limits; try a larger board, a smaller margin or shorter words"
+    says = f"'{problem.network.name}' does not fit on {problem.platform.name}: "
+    accepted = "; accepted: a larger board, a smaller margin or shorter words"
+    least = [way.resources.min(axis=0) for way in segment.ways]
+    for needs, at_least in (
+        (problem.needs(np.sum(least, axis=0)), " at least"),
+        (problem.needs(segment.judge(choice).resources), ""),
+    ):
+        over = [at for at in range(len(RESOURCES)) if needs[at] > problem.limits[at]]
+        if not over:
+            continue
+        short = " and ".join(
+            f"{math.ceil(needs[at])} {RESOURCES[at]} of {problem.limits[at]:.0f}" for at in over
         )
-    at = max(over, key=lambda at: float(needs[at]) / max(float(limits[at]), 1.0))
-    rows = zip(segment.ways, choice, strict=True)
-    taken = [float(way.resources[row, at]) for way, row in rows]
-    layer = segment.nodes[taken.index(max(taken))].name
-    return UserError(
-        f"'{problem.network.name}' does not fit on {problem.platform.name}: its smallest part "
-        f"({names}{more}), folded as far as it goes, needs {needs[at]:.0f} {RESOURCES[at]} of "
-        f"{limits[at]:.0f}, most of it for layer '{layer}'; accepted: a larger board, a smaller "
-        "margin or shorter words"
-    )
+        taken = [float(way[over[0]]) for way in least]
+        layer = segment.nodes[taken.index(max(taken))].name
+        return UserError(
+            f"{says}its smallest part ({names}{more}), folded as far as it goes, needs{at_least} "
+            f"{short}, most of it for layer '{layer}'{accepted}"
+        )
+    return UserError(f"{says}no design was found within the limits{accepted}")
