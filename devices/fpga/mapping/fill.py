@@ -30,8 +30,8 @@ _ROOMY = 0.97  # a choice that takes less fits: no need to look for a smaller on
 _WAITS = 16
 """Intervals tried beyond the slowest folding, where only memory would be waited for."""
 _NEXT_INTERVAL = 1.3
-_MISSES = 4  # longer intervals that do not pay are taken as a sign that none will
-_WORTHS = (2.0, 0.3, 0.0)
+_MISSES = 3  # longer intervals that do not pay are taken as a sign that none will
+_WORTHS = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.0)
 """Of the whole board, in depths: foldings are chosen by time and room, and at last by time."""
 
 
