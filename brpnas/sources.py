@@ -1,4 +1,4 @@
-"""Where a search takes its metrics from: a table, or training on the user's images."""
+"""Where a search takes its metrics from: a table, training on the user's images, a device."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.datasets import Table, content_sha256
+from brpnas.devices.fpga.device import FPGADevice
+from brpnas.devices.fpga.sources import SpaceNetwork
 from brpnas.devices.litert import LiteRTDevice
 from brpnas.devices.sweep import describe_series
 from brpnas.devices.tflite.sources import SpaceModel
 from brpnas.errors import UserError, unknown_name
+from brpnas.evaluate.computed import ComputingEvaluator
 from brpnas.evaluate.evaluator import Evaluator
 from brpnas.evaluate.images import Split, read_split
 from brpnas.evaluate.joined import JoinedEvaluator
@@ -38,6 +41,7 @@ __all__ = [
     "training_source",
     "with_cost_table",
     "with_device",
+    "with_fpga",
 ]
 
 _TRACE_COLUMNS = ("step", "iteration", "origin", "error")
@@ -295,6 +299,32 @@ def with_device(
             **source.identity,
             "device": describe_series(device, rounds=str(device.plan.rounds), precision=precision),
         },
+    )
+
+
+def with_fpga(
+    source: Source, device: FPGADevice, space: FiniteSpace[Any], executor: Executor
+) -> Source:
+    """Add latencies that are computed during the search, of each network that is asked for.
+
+    Args:
+        source: finds the other metrics; its pool stays the pool.
+        device: the board.
+        space: of the networks.
+        executor: maps them.
+
+    Raises:
+        UserError: the source has a metric of that name already.
+    """
+
+    def network(arch: Any) -> SpaceNetwork:  # noqa: ANN401 - any space's
+        return SpaceNetwork(space, str(space.deployed(arch)), source.shape)
+
+    mapping: ComputingEvaluator[Any] = ComputingEvaluator(device, executor, network)
+    return replace(
+        source,
+        evaluator=JoinedEvaluator([mapping, source.evaluator]),
+        identity={**source.identity, "device": {"device": dict(device.identity())}},
     )
 
 

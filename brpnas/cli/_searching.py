@@ -97,11 +97,15 @@ def open_source(
     """
     from brpnas import sources
     from brpnas.datasets import open_table
+    from brpnas.devices.fpga.device import is_fpga
+    from brpnas.evaluate.computed import COMPUTED
     from brpnas.evaluate.measured import LATENCIES
     from brpnas.resolver import resolve
 
     costs = open_table(asked.latency_table) if asked.latency_table else None
-    priced = _offered(costs, limits) if costs else list(LATENCIES) if asked.device else []
+    priced = _offered(costs, limits) if costs else []
+    if asked.device:
+        priced = list(COMPUTED if is_fpga(asked.device) else LATENCIES)
     named = costs.name if costs else f"device {asked.device}"
     if asked.train_on:
         source = _training_source(asked, networks, folder, stack)
@@ -117,6 +121,8 @@ def open_source(
         source = sources.table_source(table, networks, wanted, others)
     if costs and costly:
         return sources.with_cost_table(source, costs, networks, costly, note)
+    if asked.device and is_fpga(asked.device):
+        return _mapped(asked, source, networks, stack)
     if asked.device:
         return _timed(asked, source, networks, folder, stack)
     return source
@@ -174,6 +180,18 @@ def _timed(
     device = stack.enter_context(connect(profile, plan, serial=asked.serial, address=asked.address))
     stack.enter_context(exclusive(device.identity()))
     return sources.with_device(source, device, networks, asked.precision, folder, note)
+
+
+def _mapped(
+    asked: SimpleNamespace, source: Source, networks: FiniteSpace[Any], stack: ExitStack
+) -> Source:
+    from brpnas import sources
+    from brpnas.devices.fpga.device import open_fpga
+    from brpnas.executors import InProcess, Processes, usable_cores
+
+    device, jobs = open_fpga(asked.device), asked.jobs or usable_cores()
+    executor = InProcess(retries=0) if jobs == 1 else Processes(jobs, retries=0)
+    return sources.with_fpga(source, device, networks, stack.enter_context(executor))
 
 
 def fresh_folder() -> Path:

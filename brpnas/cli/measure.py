@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brpnas.cli._names import SPACE_NAMES, either
+from brpnas.cli._options import Json, RayAddress, executor_option, jobs_option, seed_option
 from brpnas.cli._output import command_line, note, print_json, progress_bar, refuse, show
 from brpnas.errors import UserError
 
@@ -27,6 +28,11 @@ _NEW = "A new device"
 _PUBLISHED = "as published with the space"
 _OF_SPACE = ("channels", "cells_per_stage", "input_size")
 """Options that do nothing without --space."""
+_OF_TIMING = (
+    *("serial", "address", "delegate", "precision", "converter", "rounds", "runs", "warmup"),
+    *("threads", "timeout", "nodes_equal"),
+)
+"""Options that do nothing for an FPGA, which is computed."""
 _SUGGESTING = ("suggest", "transfer", "exclude", "space", "seed", "as_json")
 """The options that do something with --suggest."""
 _SHOWN = ("measured", "failed", "table", "convert_s")
@@ -40,7 +46,8 @@ def measure(
     device: Annotated[
         str,
         typer.Option(
-            help="Profile of the device: a name from `brpnas devices list`, or a .toml file.",
+            help="Profile of the device: a name from `brpnas devices list`, or a .toml file. Or "
+            "fpga:PLATFORM, such as fpga:zc706: computed, not measured.",
             rich_help_panel=_WHERE,
         ),
     ] = "local",
@@ -86,7 +93,8 @@ def measure(
         list[str] | None,
         typer.Option(
             help="A .tflite file, a .pt2 file (torch.export), or package.module:function, which "
-            "returns a torch module and its example input (several: a tuple). Repeatable.",
+            "returns a torch module and its example input (several: a tuple). For FPGAs an .onnx "
+            "file or a function. Repeatable.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -170,19 +178,10 @@ def measure(
         ),
     ] = 120,
     executor: Annotated[
-        str,
-        typer.Option(help="Where models are converted: inline, processes or ray."),
+        str, executor_option("Where models are converted, or networks mapped")
     ] = "processes",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Models converted at the same time.", show_default="number of cores"
-        ),
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster to join.", show_default="a local instance"),
-    ] = None,
+    jobs: Annotated[int | None, jobs_option("Models converted, or networks mapped")] = None,
+    ray_address: RayAddress = None,
     nodes_equal: Annotated[
         bool,
         typer.Option(
@@ -213,14 +212,12 @@ def measure(
             rich_help_panel=_NEW,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of --sample and --suggest.")] = 0,
+    seed: Annotated[int, seed_option("--sample and --suggest")] = 0,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Continue: measure what is missing, keep the table's rows."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure the latency of networks on a device, and write a table.
 
@@ -228,6 +225,7 @@ def measure(
     """
     from brpnas import measuring
     from brpnas.devices.connect import connect
+    from brpnas.devices.fpga.device import is_fpga, open_fpga
     from brpnas.devices.profile import read_profile
     from brpnas.devices.timing import TimingPlan
     from brpnas.executors import usable_cores
@@ -256,28 +254,39 @@ def measure(
     sizes = zip(_OF_SPACE, (channels, cells_per_stage, input_size), strict=True)
     given = {name: size for name, size in sizes if size is not None}
     shape = dataclasses.replace(networks.shape, **given) if networks else None
-    models = measuring.choose_models(wanted, shape, precision, converter)
-    if not models.converted:
-        refuse(ctx, "converter", "--space and --model package.module:function")
-    profile = read_profile(device)
-    plan = TimingPlan(rounds, runs, warmup, threads or profile.threads, delegate, timeout)
-    where: list[dict[str, str]] = [
-        *({"serial": one} for one in serial or ()),
-        *({"address": one} for one in address or ()),
-    ]
-    if nodes_equal and profile.kind != "local":
-        raise UserError("--nodes-equal goes with --device local: phones hang on this machine")
     command = command_line(ctx, leave_out=("resume", "as_json"))
     settings = measuring.Settings(out, resume, nodes_equal, command)
+    workers = jobs or (None if executor == "ray" else usable_cores())
     with contextlib.ExitStack() as stack:
         # As batch systems and `timeout` end programs: what Ctrl-C does.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         stack.callback(signal.signal, signal.SIGTERM, before)
-        devices = [stack.enter_context(connect(profile, plan, **one)) for one in where or [{}]]
-        workers = jobs or (None if executor == "ray" else usable_cores())
-        makers = stack.enter_context(make_executor(executor, workers, ray_address))
-        progress = stack.enter_context(progress_bar("rounds"))
-        ended = measuring.measure(models, devices, makers, settings, note, progress)
+        if is_fpga(device):
+            for name in _OF_TIMING:
+                refuse(ctx, name, f"devices that are timed; {device} is computed")
+            board = open_fpga(device)
+            chosen = measuring.choose_networks(wanted, shape)
+            makers = stack.enter_context(make_executor(executor, workers, ray_address))
+            progress = stack.enter_context(progress_bar("networks"))
+            ended = [measuring.compute(chosen, board, makers, settings, progress)]
+        else:
+            models = measuring.choose_models(wanted, shape, precision, converter)
+            if not models.converted:
+                refuse(ctx, "converter", "--space and --model package.module:function")
+            profile = read_profile(device)
+            plan = TimingPlan(rounds, runs, warmup, threads or profile.threads, delegate, timeout)
+            where: list[dict[str, str]] = [
+                *({"serial": one} for one in serial or ()),
+                *({"address": one} for one in address or ()),
+            ]
+            if nodes_equal and profile.kind != "local":
+                raise UserError(
+                    "--nodes-equal goes with --device local: phones hang on this machine"
+                )
+            devices = [stack.enter_context(connect(profile, plan, **one)) for one in where or [{}]]
+            makers = stack.enter_context(make_executor(executor, workers, ray_address))
+            progress = stack.enter_context(progress_bar("rounds"))
+            ended = measuring.measure(models, devices, makers, settings, note, progress)
     _tell(ended, round(time.perf_counter() - started, 3), as_json)
 
 

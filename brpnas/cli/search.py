@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brpnas.cli._names import PREDICTOR_NAMES, SPACE_NAMES, either
+from brpnas.cli._options import Json, SpaceName, jobs_option, predictor_option, seed_option
 from brpnas.cli._output import (
     command_line,
     note,
@@ -49,9 +49,7 @@ _TRAINING = "Training on your own images (with --train-on)"
 
 def search(
     ctx: typer.Context,
-    space: Annotated[
-        str, typer.Option(help=f"Space of networks: {either(SPACE_NAMES)}.")
-    ] = "nasbench201",
+    space: SpaceName = "nasbench201",
     table: Annotated[
         str | None,
         typer.Option(
@@ -94,10 +92,7 @@ def search(
         str, typer.Option(help="How to choose: brp, random, evolution, local or reinforce.")
     ] = "brp",
     predictor: Annotated[
-        str,
-        typer.Option(
-            help=f"What brp learns with, for accuracy and for limits: {either(PREDICTOR_NAMES)}."
-        ),
+        str, predictor_option("What brp learns with, for accuracy and for limits")
     ] = "gcn",
     budget: Annotated[int, typer.Option(min=1, help="Networks to evaluate.")] = 100,
     iterations: Annotated[
@@ -119,7 +114,7 @@ def search(
             "first; 1 is as published, more keeps several --jobs busy.",
         ),
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all random choices.")] = 0,
+    seed: Annotated[int, seed_option("all random choices")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -130,14 +125,12 @@ def search(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out where it was stopped.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: Json = False,
     device: Annotated[
         str | None,
         typer.Option(
             help="Time each network on this device: a name from `brpnas devices list`, or a .toml "
-            "file.",
+            "file. Or map it to an FPGA: fpga:PLATFORM, such as fpga:zc706.",
             rich_help_panel=_TIMING,
         ),
     ] = None,
@@ -201,13 +194,7 @@ def search(
         typer.Option(min=1, help="Trainings of each network, averaged.", rich_help_panel=_TRAINING),
     ] = 1,
     jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Networks trained at the same time.",
-            show_default="number of cores",
-            rich_help_panel=_TRAINING,
-        ),
+        int | None, jobs_option("Networks trained, or mapped to an FPGA,", _TRAINING)
     ] = None,
 ) -> None:
     """Find the best network: evaluate a few, predict the rest, evaluate what looks best.
@@ -216,6 +203,7 @@ def search(
     """
     import brpnas.search
     from brpnas import sources
+    from brpnas.devices.fpga.device import is_fpga
     from brpnas.report import write_report
     from brpnas.resolver import SPACES, make_strategy, resolve
     from brpnas.run import Run
@@ -224,9 +212,15 @@ def search(
         raise UserError("--resume needs --out, the run folder to continue")
     if train_on and table:
         raise UserError("--table and --train-on exclude each other: where is accuracy to be from?")
+    mapped = device is not None and is_fpga(device)
     unused = [
-        *(() if train_on else ((name, "--train-on") for name in _OF_TRAINING)),
+        *(
+            (name, "--train-on")
+            for name in _OF_TRAINING
+            if not train_on and not (mapped and name == "jobs")
+        ),
         *(() if device else ((name, "--device") for name in _OF_TIMING)),
+        *((name, "devices that are timed") for name in _OF_TIMING[1:] if mapped),
     ]
     for name, owner in unused:
         refuse(ctx, name, owner)

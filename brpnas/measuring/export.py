@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,42 @@ from brpnas.devices.store import ModelRecord
 from brpnas.devices.sweep import SweepResult
 from brpnas.devices.timing import Round
 from brpnas.errors import UserError
-from brpnas.measuring.choice import Models
-from brpnas.measuring.jobs import Job, check_same_device, device_name
+from brpnas.measuring.choice import Chosen
+from brpnas.measuring.jobs import AnyJob, Job, check_same_device, device_name
 
-__all__ = ["Ended", "end", "export"]
+__all__ = ["Ended", "Form", "end", "export", "timed"]
+
+Row = dict[str, Any]
 
 _DECIMALS = 5
 _REASONS = 5
 _NOT_YET = "not measured yet"
 _UNKNOWN = ModelRecord("", None, None, None, None, {})
+
+
+@dataclass(frozen=True)
+class Form:
+    """How what a store holds of a device becomes a table.
+
+    Attributes:
+        row: makes the columns of one model besides its name; without ``latency_ms`` if it failed,
+            and then with ``error``.
+        card: of the table, but for what rebuilds it and the space.
+    """
+
+    row: Callable[[ModelRecord], Row]
+    card: Card
+
+
+def timed(job: Job, records: Sequence[ModelRecord]) -> Form:
+    """Return the form of a table of timed models.
+
+    Args:
+        job: the device, its store and series.
+        records: of all models that the store knows of.
+    """
+    usual = job.device.usual(one for record in records for one in record.rounds.values())
+    return Form(lambda record: _row(job.device, record, usual), _card(job, records))
 
 
 @dataclass(frozen=True)
@@ -40,7 +67,7 @@ class Ended:
         earlier: rows of the table that were asked for by earlier commands.
     """
 
-    job: Job
+    job: AnyJob[Any]
     table: Table | None
     error: Exception | None
     convert_s: float | None = None
@@ -61,7 +88,13 @@ class Ended:
         }
 
 
-def end(job: Job, result: SweepResult | Exception, models: Models, command: str) -> Ended:
+def end(
+    job: AnyJob[Any],
+    result: SweepResult | Exception,
+    models: Chosen[Any],
+    command: str,
+    form: Callable[[Any, Sequence[ModelRecord]], Form] = timed,
+) -> Ended:
     """Write the table of one device, also of one that was lost, as far as it came.
 
     Args:
@@ -69,11 +102,12 @@ def end(job: Job, result: SweepResult | Exception, models: Models, command: str)
         result: of its sweep.
         models: what was to be measured.
         command: repeats the measurement.
+        form: of the table.
     """
     lost = result if isinstance(result, Exception) else None
     try:
         check_same_device(job.table, job.device)  # another command may have made it meanwhile
-        table = export(job, models, command)
+        table = export(job, models, command, form)
         write_table(table, job.table)
     except Exception as error:  # noqa: BLE001 - the tables of other devices are still to come
         return Ended(job, None, lost or error)
@@ -82,13 +116,19 @@ def end(job: Job, result: SweepResult | Exception, models: Models, command: str)
     return Ended(job, table, lost, convert_s, earlier)
 
 
-def export(job: Job, models: Models, command: str) -> Table:
+def export(
+    job: AnyJob[Any],
+    models: Chosen[Any],
+    command: str,
+    form: Callable[[Any, Sequence[ModelRecord]], Form] = timed,
+) -> Table:
     """Make the table of one device, on top of the one that is there.
 
     Args:
         job: the device, its store and series.
         models: what was to be measured.
         command: repeats the measurement.
+        form: of the table.
 
     Returns:
         One row for each source; one that failed has no figures, and the reason as ``error``.
@@ -104,10 +144,8 @@ def export(job: Job, models: Models, command: str) -> Table:
         for key in dict.fromkeys([*keys.values(), *job.store.done(job.series)])
     }
     records = {key: record for key, record in found.items() if record is not None}
-    usual = job.device.usual(one for record in records.values() for one in record.rounds.values())
-    asked = {
-        text: _row(job.device, records.get(key, _UNKNOWN), usual) for text, key in keys.items()
-    }
+    shaped = form(job, list(records.values()))
+    asked = {text: shaped.row(records.get(key, _UNKNOWN)) for text, key in keys.items()}
     if not any("latency_ms" in row for row in asked.values()):
         reasons = list(dict.fromkeys(row["error"] for row in asked.values()))
         more = [f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else []
@@ -115,7 +153,7 @@ def export(job: Job, models: Models, command: str) -> Table:
         raise UserError(f"none of {len(asked)} models could be measured: {text}")
     before = read_table(job.table) if job.table.exists() else None
     others = records.keys() - set(keys.values())
-    rows = _earlier(job.device, before, [records[key] for key in records if key in others], usual)
+    rows = _earlier(before, [records[key] for key in records if key in others], shaped)
     rows |= {
         # What failed now has kept the figures of the rounds that it had before.
         text: row if "latency_ms" in row else {**rows.get(text, {}), **row}
@@ -130,17 +168,13 @@ def export(job: Job, models: Models, command: str) -> Table:
     )
     if before is not None and len(rows) > len(asked):
         command = _after(before.card.rebuild, command)
-    return Table(frame, _card(job, list(records.values()), models, command), job.table.name)
+    card = replace(shaped.card, rebuild=command, space=models.space)
+    return Table(frame, card, job.table.name)
 
 
-def _earlier(
-    device: LiteRTDevice,
-    before: Table | None,
-    records: Iterable[ModelRecord],
-    usual: float | None,
-) -> dict[str, dict[str, Any]]:
+def _earlier(before: Table | None, records: Iterable[ModelRecord], form: Form) -> dict[str, Row]:
     """Return the rows of a table that is there, and those of further models that are measured."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
     if before is not None:
         kept = before.frame[before.metrics].to_dict("records")
         for text, values in zip(before.archs, kept, strict=True):
@@ -148,7 +182,7 @@ def _earlier(
     # Rows that share a model bear other texts than the store has.
     there = {row.get("model_sha256") for row in rows.values()}
     for record in records:
-        row = _row(device, record, usual)
+        row = form.row(record)
         if record.name not in rows and record.sha256 not in there and "error" not in row:
             rows[record.name] = row
     return rows
@@ -162,7 +196,7 @@ def _after(before: str, command: str) -> str:
     return " && ".join(steps)
 
 
-def _row(device: LiteRTDevice, record: ModelRecord, usual: float | None) -> dict[str, Any]:
+def _row(device: LiteRTDevice, record: ModelRecord, usual: float | None) -> Row:
     made = {"model_bytes": record.bytes, "model_sha256": record.sha256, "maker": record.maker}
     made = {name: value for name, value in made.items() if value is not None}
     rounds = [record.rounds[number] for number in sorted(record.rounds)][: device.plan.rounds]
@@ -183,7 +217,7 @@ def _samples_text(device: LiteRTDevice, rounds: Sequence[Round]) -> str:
     return ";".join(" ".join(f"{value:.4f}" for value in device.samples([one])) for one in rounds)
 
 
-def _card(job: Job, records: Sequence[ModelRecord], models: Models, command: str) -> Card:
+def _card(job: Job, records: Sequence[ModelRecord]) -> Card:
     plan, identity = job.device.plan, job.device.identity()
     makers = sorted({record.maker for record in records if record.maker})
     more = {
@@ -204,8 +238,6 @@ def _card(job: Job, records: Sequence[ModelRecord], models: Models, command: str
         source=f"measured by brpnas {__version__}; models made by {', '.join(makers) or '?'}",
         device="; ".join(f"{name}: {value}" for name, value in identity.items()),
         conditions="; ".join(conditions),
-        rebuild=command,
-        space=models.space,
         columns={
             **job.device.notes,
             "n_samples": "counted runs",

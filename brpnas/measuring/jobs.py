@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from brpnas.datasets import check_writable, read_table
 from brpnas.devices.litert import LiteRTDevice
@@ -24,9 +24,11 @@ from brpnas.executors import Executor
 from brpnas.measuring.shared import SharedExecutor
 
 __all__ = [
+    "AnyJob",
     "Job",
     "check_same_device",
     "device_name",
+    "find_series",
     "open_jobs",
     "open_store",
     "store_path",
@@ -35,18 +37,25 @@ __all__ = [
 ]
 
 
+class _Identified(Protocol):
+    def identity(self) -> Mapping[str, str]: ...
+
+
+D = TypeVar("D", bound=_Identified)
+
+
 @dataclass(frozen=True)
-class Job:
-    """One device and what becomes of its measurements.
+class AnyJob(Generic[D]):
+    """One device and what becomes of its figures.
 
     Attributes:
-        device: connected.
-        store: of the rounds.
+        device: says what it is by ``identity``.
+        store: of the figures.
         series: in the store.
         table: file to export to.
     """
 
-    device: LiteRTDevice
+    device: D
     store: Store
     series: Series
     table: Path
@@ -55,6 +64,10 @@ class Job:
     def name(self) -> str:
         """The device's name."""
         return device_name(self.device.identity())
+
+
+class Job(AnyJob[LiteRTDevice]):
+    """A connected device on which models are timed."""
 
 
 def store_path(out: Path, resume: bool) -> Path:
@@ -95,9 +108,7 @@ def open_store(path: Path) -> Iterator[Store]:
                 store.discard_if_empty()
 
 
-def table_paths(
-    out: Path, devices: Sequence[LiteRTDevice], store: Path, resume: bool
-) -> list[Path]:
+def table_paths(out: Path, devices: Sequence[_Identified], store: Path, resume: bool) -> list[Path]:
     """Return the table of each device; with several of them, its name is added to ``out``.
 
     Args:
@@ -123,7 +134,7 @@ def table_paths(
     return tables
 
 
-def check_same_device(table: Path, device: LiteRTDevice) -> None:
+def check_same_device(table: Path, device: _Identified) -> None:
     """Check that a table, if it is there, was made of this device, so that it may be replaced.
 
     Raises:
@@ -172,13 +183,22 @@ def open_jobs(
             which are named.
     """
     return [
-        Job(device, store, _series(store, device, conditions), table)
+        Job(device, store, find_series(store, describe_series(device, **conditions)), table)
         for device, table in zip(devices, tables, strict=True)
     ]
 
 
-def _series(store: Store, device: LiteRTDevice, conditions: Mapping[str, str]) -> Series:
-    wanted = describe_series(device, **conditions)
+def find_series(store: Store, wanted: Mapping[str, Any]) -> Series:
+    """Find or make the series of one device.
+
+    Args:
+        store: may hold figures of other devices too.
+        wanted: what the figures depend on; ``device``: its identity.
+
+    Raises:
+        UserError: the store holds figures of the device that were made under other conditions,
+            which are named.
+    """
     name = device_name(wanted["device"])
     held = [
         one

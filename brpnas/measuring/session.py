@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brpnas.devices.litert import LiteRTDevice
+from brpnas.devices.store import Store
 from brpnas.devices.sweep import Progress
 from brpnas.executors import Executor
 from brpnas.measuring.choice import Models
 from brpnas.measuring.export import Ended, end
 from brpnas.measuring.jobs import open_jobs, open_store, store_path, sweep_all, table_paths
 
-__all__ = ["Settings", "measure"]
+__all__ = ["Settings", "measure", "says_how_to_go_on"]
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,26 @@ def measure(
     with open_store(path) as store:
         jobs = open_jobs(store, devices, models.conditions, tables)
         sources = list(models.sources.values())
-        try:
+        with says_how_to_go_on(store):
             results = sweep_all(
                 jobs, sources, executor, say, progress, on_workers=settings.on_workers
             )
-        except KeyboardInterrupt:
-            kept = any(map(store.done, store.all_series()))
-            raise KeyboardInterrupt(
-                f"before the end; what was measured is in {path}; to continue, repeat the command "
-                "with --resume"
-                if kept
-                else "before anything was measured"
-            ) from None
         return [
             end(job, result, models, settings.command)
             for job, result in zip(jobs, results, strict=True)
         ]
+
+
+@contextlib.contextmanager
+def says_how_to_go_on(store: Store) -> Iterator[None]:
+    """Add to an interrupt what was kept, and how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = any(map(store.done, store.all_series()))
+        raise KeyboardInterrupt(
+            f"before the end; what was measured is in {store.path}; to continue, repeat the "
+            "command with --resume"
+            if kept
+            else "before anything was measured"
+        ) from None
