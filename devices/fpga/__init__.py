@@ -4,6 +4,7 @@
 has room for.
 """
 
+from brpnas.devices.fpga.device import FPGADevice
 from brpnas.devices.fpga.evaluate import COSTS, evaluate_layers, read_columns
 from brpnas.devices.fpga.from_onnx import read_onnx as read_network
 from brpnas.devices.fpga.from_torch import network_of
@@ -18,6 +19,7 @@ __all__ = [
     "INPUT",
     "LAYERS",
     "Costs",
+    "FPGADevice",
     "Fold",
     "Layer",
     "Network",

@@ -120,7 +120,7 @@ def read_network(model: str) -> Network:
             f"--model {model}: unknown kind; accepted for FPGAs: an .onnx file, "
             "package.module:function"
         )
-    module, inputs = FunctionModel(model)._call()
+    module, inputs = FunctionModel(model).call()
     if len(inputs) != 1:
         raise UserError(f"model '{model}' has {len(inputs)} inputs; accepted for FPGAs: one")
     with contextlib.redirect_stdout(sys.stderr):  # what the module prints

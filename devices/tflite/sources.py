@@ -219,7 +219,7 @@ class FunctionModel:
 
         The file of the function counts too: what a module's ``forward`` does is in no text of it.
         """
-        module, inputs = self._call()
+        module, inputs = self.call()
         with _users_code(f"model '{self.name}': its weights cannot be read"):
             return self._hash(module, inputs)
 
@@ -239,7 +239,7 @@ class FunctionModel:
 
     def __call__(self) -> TFLiteModel:
         """Call the function and convert what it returns."""
-        module, inputs = self._call()
+        module, inputs = self.call()
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 model = self._converted(module, inputs)
@@ -257,7 +257,12 @@ class FunctionModel:
             )
         return convert_exported(_exported(module, inputs, self.name), self.name)
 
-    def _call(self) -> tuple[nn.Module, Inputs]:
+    def call(self) -> tuple[nn.Module, Inputs]:
+        """Call the function: return the module and its example inputs.
+
+        Raises:
+            UserError: it is not there, failed, or returned something else.
+        """
         return _called(self.target)
 
 
