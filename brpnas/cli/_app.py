@@ -17,6 +17,7 @@ from brpnas.cli.devices import devices
 from brpnas.cli.evaluate import evaluate
 from brpnas.cli.fpga import fpga
 from brpnas.cli.measure import measure
+from brpnas.cli.models import models
 from brpnas.cli.predict import predict
 from brpnas.cli.search import search
 from brpnas.cli.train import train
@@ -79,6 +80,7 @@ app.command()(measure)
 app.add_typer(datasets, name="datasets")
 app.add_typer(devices, name="devices")
 app.add_typer(fpga, name="fpga")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

@@ -181,6 +181,10 @@ def _optimiser(name: str, seed: int, time_limit: float | None) -> Optimiser:
     return make(**{option: value for option, value in offered.items() if option in wanted})
 
 
+class _OutOfTimeError(Exception):
+    """No ``UserError``, which optimisers may take for one of theirs."""
+
+
 @contextlib.contextmanager
 def _at_most(mapper: Optimiser, seconds: float | None) -> Iterator[None]:
     """Stop a mapper that has no time limit of its own."""
@@ -189,12 +193,16 @@ def _at_most(mapper: Optimiser, seconds: float | None) -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        raise UserError(f"no design within --time-limit {seconds:g}; give it more seconds")
+        raise _OutOfTimeError
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except _OutOfTimeError:
+        raise UserError(
+            f"no design within --time-limit {seconds:g}; give it more seconds"
+        ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

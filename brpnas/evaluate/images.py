@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import tokenize
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError
+from brpnas.images import read_arrays
 
 __all__ = ["Images", "Split", "read_images", "read_split"]
-
-_DAMAGED = (
-    OSError, ValueError, EOFError, AttributeError, TypeError, RuntimeError, SyntaxError,
-    MemoryError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What numpy and zipfile raise for a file that is cut off, altered or of another kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +54,8 @@ def read_images(path: Path) -> Images:
     Raises:
         UserError: no such file, not an ``.npz``, or arrays of another kind, shape or range.
     """
-    try:
-        # Opened here, because numpy leaves a file that is no archive open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            x, y = arrays["x"], arrays["y"]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except KeyError as error:
-        raise UserError(f"{path}: expected the arrays 'x' and 'y' ({error.args[0]})") from None
-    except _DAMAGED as error:
-        raise UserError(f"{path}: not a readable .npz file ({error})") from None
+    arrays = read_arrays(path, labels=True)
+    x, y = arrays["x"], arrays["y"]
     square = x.ndim == 4 and x.shape[1] == x.shape[2] >= 4 and x.shape[3] > 0
     if x.dtype != np.uint8 or not square:
         raise UserError(

@@ -202,7 +202,9 @@ def foldings_of(
         resources=resources,
         weight_bits=np.zeros(rows),
     )
-    return _with_memories(found, words, uram) if node.kind in _WEIGHTED else found
+    if node.kind not in _WEIGHTED:
+        return found
+    return _with_memories(found, words, uram, reference_exact)
 
 
 def reloaded(node: Node, times: int, follows: bool) -> Node:
@@ -307,8 +309,12 @@ def _fill(kind: str, x: Mapping[str, Array], depth: Array) -> tuple[Array, Array
     return depth - window * x["channels"] / streams, share
 
 
-def _with_memories(plain: Foldings, words: Words, uram: bool) -> Foldings:
-    """Add the ways in which not all weights lie in block RAM."""
+def _with_memories(plain: Foldings, words: Words, uram: bool, exact: bool) -> Foldings:
+    """Add the ways in which not all weights lie in block RAM.
+
+    Each pass over the weights, one for every position of the kernel, brings those that are off chip
+    in. The reference counts them as brought in while those on chip are used, which is too much.
+    """
     x = plain.columns
     lanes = x["coarse_in"] * x["coarse_out"]
     if plain.node.kind == "convolution":
@@ -326,7 +332,7 @@ def _with_memories(plain: Foldings, words: Words, uram: bool) -> Foldings:
         useful = (off_rows > 1) & (off_rows > done)
         done = np.where(useful, off_rows, done)
         off = np.minimum(depth, off_rows * unit)
-        per_cycle = off * width / (depth - off + unit)
+        per_cycle = off * width / (depth - off + unit if exact else depth)
         resources = plain.resources.copy()
         resources[:, 1] += across * (1 - off_rows)
         ways.append(

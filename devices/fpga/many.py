@@ -61,7 +61,9 @@ class Jury:
             outs, which_out = segment.ways[first].ports_out
             ins, which_in = segment.ways[second].ports_in
             table = [[squeeze_costs(one, other, width) for other in ins] for one in outs]
-            self._edges.append((first, second, which_out, which_in, np.array(table)))
+            words = math.prod(segment.nodes[first].output)
+            cycles = np.where(outs[:, None] == ins, 0, words / np.minimum(outs[:, None], ins))
+            self._edges.append((first, second, which_out, which_in, np.array(table), cycles))
         self.ports = self._port_tables()
 
     def _port_tables(self) -> list[tuple[int, Array, Array]]:
@@ -112,8 +114,10 @@ class Jury:
             resources += way.resources[row]
             if way.node.weights:
                 bits += way.weight_bits[row]
-        for first, second, which_out, which_in, table in self._edges:
-            resources += table[which_out[rows[first]], which_in[rows[second]]]
+        for first, second, which_out, which_in, table, cycles in self._edges:
+            pair = which_out[rows[first]], which_in[rows[second]]
+            resources += table[pair]
+            compute = np.maximum(compute, cycles[pair])
         for at, taken, cycles in self.ports:
             resources += taken[rows[at]]
             compute = np.maximum(compute, cycles[rows[at]])

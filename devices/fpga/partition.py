@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -107,6 +107,9 @@ class Problem:
         ways = _ways(
             key, node, self.words, self.reference_exact, self.platform.resources["URAM"] > 0
         )
+        if not self.reference_exact:  # a layer whose weights stream in waits for them
+            streaming = ways.weight_bits / self.bits_per_cycle
+            ways = replace(ways, latency=np.maximum(ways.latency, streaming))
         fits = (ways.resources[:, [0, 4]] <= self.limits[[0, 4]]).all(axis=1)
         fits &= (ways.resources[:, 2] <= self.limits[2]) & (ways.resources[:, 3] <= self.limits[3])
         # If none fits, the smallest: what it needs can be said.
@@ -243,7 +246,8 @@ class Segment:
             self.before[second].append(first)
             self.after[first].append(second)
         whole = [ways.whole for ways in self.ways]
-        flow = Flow(self.before, whole, self.sources[0], self.port_interval)
+        arrival = max(self.port_interval, self.memory_bits / problem.bits_per_cycle)
+        flow = Flow(self.before, whole, self.sources[0], arrival)
         timing = ReferenceTiming if problem.reference_exact else PhysicalTiming
         self.timing: Timing = timing(flow)
 
@@ -345,9 +349,9 @@ class Segment:
         for at, node in enumerate(self.nodes):
             if node.kind not in WAITING:
                 continue
-            if len(self.before[at]) == len(node.inputs):
+            if len(self.before[at]) > 1:  # what comes from memory can wait there
                 meeting.append(at)
-            else:  # others come from memory and can wait there
+            else:
                 found.update({(at, before): float(_PORT_WORDS) for before in self.before[at]})
         for place, words in self.timing.waiting(rows, meeting).items():
             found[place] = np.ceil(words) + _SPARE_WORDS
@@ -371,11 +375,15 @@ class Segment:
         resources = np.sum([ways.resources[row] for ways, row in rows], axis=0)
         for first, second, one, other in self.squeezes(choice):
             resources = resources + squeeze_costs(one, other, problem.words.data)
-            if first < 0:
+            if first >= 0 and second >= 0:
+                cycles = math.prod(self.nodes[first].output) / min(one, other)
+                if cycles > compute:
+                    compute, bound_by = cycles, self.nodes[second].name
+            elif first < 0:
                 cycles = self.words_in(second) / one
                 if cycles > compute:
                     compute, bound_by = cycles, "input"
-            elif second < 0:
+            else:
                 cycles = math.prod(self.nodes[first].output) / other
                 if cycles > compute:
                     compute, bound_by = cycles, "output"

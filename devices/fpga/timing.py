@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from brpnas.devices.fpga.foldings import Picked
 
-__all__ = ["PhysicalTiming", "ReferenceTiming", "Timing"]
+__all__ = ["Around", "Flow", "PhysicalTiming", "ReferenceTiming", "Timing", "largest"]
 
 Array = NDArray[np.float64]
 Cycles = Array | float
@@ -35,7 +35,7 @@ class Flow:
         before: for each layer, places of those whose output it takes.
         whole: whether a layer needs a whole feature map before its first word leaves.
         first: place of the first layer that reads from memory.
-        port_interval: cycles that an image takes to come in.
+        port_interval: cycles that an image takes to come in, from memory and through the port.
     """
 
     before: Sequence[Sequence[int]]
@@ -199,8 +199,16 @@ class PhysicalTiming(Timing):
         return found
 
     def depth(self, rows: Sequence[Picked], interval: Cycles) -> Cycles:
-        """Return the cycles until the last word of all, beyond an interval."""
-        return larger(0.0, largest([last for _, last in self.times(rows)]) - interval)
+        """Return the cycles until the last word of all, beyond an interval.
+
+        Where memory sets the interval, all of it takes as much longer.
+        """
+        last = largest([last for _, last in self.times(rows)])
+        return larger(0.0, last * self._waits(rows, interval) - interval)
+
+    def _waits(self, rows: Sequence[Picked], interval: Cycles) -> Cycles:
+        slowest = larger(self.flow.port_interval, largest([row.latency for row in rows]))
+        return larger(1.0, interval / slowest)
 
     def waiting(
         self, rows: Sequence[Picked], meeting: Sequence[int]
@@ -220,7 +228,7 @@ class PhysicalTiming(Timing):
                 found[at, one] = rows[at].words_in * _share_waiting(*times[one], start, end)
         return found
 
-    def around(self, rows: Sequence[Picked], _: float) -> Around:
+    def around(self, rows: Sequence[Picked], interval: float) -> Around:
         """Look closely at one way to build each layer."""
         times = [(float(first), float(last)) for first, last in self.times(rows)]
         arrivals: list[tuple[float, float]] = []
@@ -248,7 +256,8 @@ class PhysicalTiming(Timing):
                 by_start, by_end = by_first * (1 - window), by_last + by_first * window
             slopes[max(before[at], key=lambda one: times[one][0])][0] += by_start
             slopes[max(before[at], key=lambda one: times[one][1])][1] += by_end
-        return _PhysicalPath(times, arrivals, slopes, times[decides][1], self.flow.whole)
+        waits = float(self._waits(rows, interval))
+        return _PhysicalPath(times, arrivals, slopes, times[decides][1], waits, self.flow.whole)
 
 
 @dataclass(frozen=True)
@@ -259,6 +268,7 @@ class _PhysicalPath(Around):
     arrivals: list[tuple[float, float]]
     slopes: list[list[float]]
     last: float
+    waits: float
     whole: Sequence[bool]
 
     def depth(self, at: int, ways: Picked, interval: Array) -> Array:
@@ -266,7 +276,7 @@ class _PhysicalPath(Around):
         by_first, by_last = self.slopes[at]
         one, other = self.times[at]
         total = self.last + by_first * (first - one) + by_last * (last - other)
-        found: Array = np.maximum(np.maximum(total, last) - interval, 0.0)
+        found: Array = np.maximum(np.maximum(total, last) * self.waits - interval, 0.0)
         return found
 
 

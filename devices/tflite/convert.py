@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import io
-import os
-import warnings
-import zipfile
 from typing import Any
 
 import torch
@@ -19,6 +15,7 @@ from brpnas.devices.tflite.quiet import quiet
 from brpnas.devices.tflite.tracing import evaluating
 from brpnas.devices.tflite.writer import write
 from brpnas.errors import UserError, extra_hint, one_line, unknown_name
+from brpnas.foreign import read_exported
 
 __all__ = ["CONVERTERS", "convert", "convert_exported"]
 
@@ -79,42 +76,14 @@ def convert_exported(content: bytes, name: str) -> TFLiteModel:
         UserError: the content is no exported program, it has dynamic shapes, it does not name
             example inputs, or it cannot be converted.
     """
-    _refuse_symbols(content, name)
-    forced = os.environ.get(_FORCE)
-    os.environ[_FORCE] = "1"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with quiet():
-                program = torch.export.load(io.BytesIO(content))
-    except Exception as error:
-        raise UserError(f"{name}: no exported torch program: {one_line(error)}") from error
-    finally:
-        if forced is None:
-            del os.environ[_FORCE]
-        else:
-            os.environ[_FORCE] = forced
+    with quiet():
+        program = read_exported(content, name)
     inputs, named = program.example_inputs or ((), {})
     if not inputs or named:
         raise UserError(
             f"{name}: needs example inputs, all of them positional; export it with them"
         )
     return _by_litert_torch(program.module(), inputs, name, "")
-
-
-_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch.export.load would fall back to a full unpickling
-
-
-def _refuse_symbols(content: bytes, name: str) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            texts = [archive.read(one) for one in archive.namelist() if one.endswith(".json")]
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise UserError(f"{name}: no exported torch program: {one_line(error)}") from error
-    except Exception as error:  # zlib's error, which has no public base
-        raise UserError(f"{name}: damaged: {one_line(error)}") from error
-    if any(b'"as_expr"' in text or b'"expr_str"' in text for text in texts):
-        raise UserError(f"{name}: has dynamic shapes; export it without dynamic_shapes")
 
 
 def _by_litert_torch(

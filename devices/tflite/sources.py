@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib
 import io
 import json
-import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +23,7 @@ from brpnas.devices.tflite.quantise import quantise
 from brpnas.devices.tflite.quiet import quiet
 from brpnas.devices.tflite.tracing import evaluating
 from brpnas.errors import UserError, one_line, unknown_name
+from brpnas.foreign import call_function, check_target, users_code
 from brpnas.spaces import NetworkShape, Space
 
 __all__ = [
@@ -205,8 +203,7 @@ class FunctionModel:
     def __post_init__(self) -> None:
         _require("precision", self.precision, PRECISIONS)
         _require("converter", self.converter, CONVERTERS)
-        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.target):
-            raise UserError(f"model '{self.target}' is not of the form package.module:function")
+        check_target(self.target)
 
     @property
     def name(self) -> str:
@@ -220,7 +217,7 @@ class FunctionModel:
         The file of the function counts too: what a module's ``forward`` does is in no text of it.
         """
         module, inputs = self.call()
-        with _users_code(f"model '{self.name}': its weights cannot be read"):
+        with users_code(f"model '{self.name}': its weights cannot be read"):
             return self._hash(module, inputs)
 
     def _hash(self, module: nn.Module, inputs: Inputs) -> str:
@@ -268,14 +265,7 @@ class FunctionModel:
 
 @functools.lru_cache(maxsize=1)  # the key and the model need the same call
 def _called(target: str) -> tuple[nn.Module, Inputs]:
-    place, _, attribute = target.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    with _users_code(f"model '{target}': it cannot be imported"):
-        function = getattr(importlib.import_module(place), attribute)
-    with _users_code(f"model '{target}': the function failed"):
-        result = function()
+    result = call_function(target)
     if not isinstance(result, tuple) or len(result) != 2:
         raise _wrong(target, f"a {type(result).__name__}")
     module, examples = result
@@ -307,16 +297,6 @@ def _exported(module: nn.Module, inputs: Inputs, name: str) -> bytes:
             f"{_what(error)}"
         ) from error
     return file.getvalue()
-
-
-@contextlib.contextmanager
-def _users_code(failed: str) -> Iterator[None]:
-    """Turn whatever the user's own code raises into an error; what it prints goes to stderr."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{failed}: {_what(error)}") from error
 
 
 def _as_if_trained(module: nn.Module) -> None:

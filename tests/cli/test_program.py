@@ -14,11 +14,12 @@ from brpnas.cli._output import print_json, printable
 
 COMMANDS = [
     *("search", "train", "predict", "evaluate", "measure", "devices", "datasets", "compare"),
-    "fpga",
+    *("fpga", "models"),
 ]
 SUBCOMMANDS = {
     "datasets": ["list", "describe", "import", "build"],
     "devices": ["list", "describe", "doctor"],
+    "models": ["list", "describe", "build"],
     "fpga": ["map", "platforms", "layers"],
 }
 DOCS = Path(__file__).parents[2] / "docs"

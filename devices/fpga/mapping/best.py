@@ -38,7 +38,13 @@ class Best(Optimiser):
     """Solves parts by duals, and chooses cuts by shortest paths over bounds.
 
     Networks with few designs are searched exactly instead.
+
+    Args:
+        few: designs in one part up to which that is done.
     """
+
+    def __init__(self, few: int = _FEW) -> None:
+        self.few = few
 
     def map(self, problem: Problem) -> Design:
         """Return the best design found for the least time of a batch.
@@ -47,7 +53,7 @@ class Best(Optimiser):
             UserError: nothing was found that the board has room for; says what is short.
         """
         ways = Segment(problem, 0, len(problem.network.nodes)).ways
-        if math.prod(len(way) for way in ways) <= _FEW:
+        if math.prod(len(way) for way in ways) <= self.few:
             with contextlib.suppress(UserError):  # nothing found in time is no proof
                 design = Brute(blocks=_BLOCKS).map(problem)
                 if design.proven:

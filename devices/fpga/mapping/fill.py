@@ -151,27 +151,28 @@ class Filler:
         own = np.zeros(shares.shape[1])
         own[-1] = self.shares.own_traffic / interval
         best, best_excess = None, math.inf
-        prices = self._prices
-        for step in range(_DUAL_STEPS):
-            cost = shares @ prices
-            least = np.minimum.reduceat(cost, starts)
-            chosen = _first(cost <= np.repeat(least, counts), layer, len(self.shares.counts))
-            used = shares[chosen].sum(axis=0) + own
-            excess = float(used.max())
-            if excess < best_excess:
-                best, best_excess = rows[chosen], excess
-                if excess <= 1:
-                    break
-            if least.sum() + prices @ own > 1:  # whatever is chosen costs more than there is
-                return None
-            prices = prices * np.exp(2 / math.sqrt(step + 1) * np.clip(used - 1, -1, 2))
-            prices /= prices.sum()
-        self._prices = prices
-        assert best is not None  # noqa: S101 - the first step has one
-        if best_excess > 1:
+        for prices in (self._prices, np.full(shares.shape[1], 1 / shares.shape[1])):
+            for step in range(_DUAL_STEPS):
+                cost = shares @ prices
+                least = np.minimum.reduceat(cost, starts)
+                chosen = _first(cost <= np.repeat(least, counts), layer, len(self.shares.counts))
+                used = shares[chosen].sum(axis=0) + own
+                excess = float(used.max())
+                if excess < best_excess:
+                    best, best_excess = rows[chosen], excess
+                    if excess <= 1:
+                        self._prices = prices
+                        return self._local(best)
+                if least.sum() + prices @ own > 1:  # whatever is chosen costs more than there is
+                    return None
+                prices = prices * np.exp(2 / math.sqrt(step + 1) * np.clip(used - 1, -1, 2))
+                prices /= prices.sum()
+            assert best is not None  # noqa: S101 - the first step has one
             choice = self._descended(interval, self._local(best))
-            return choice if choice else None
-        return self._local(best)
+            if choice:
+                self._prices = prices
+                return choice
+        return None  # though it is not proven that there is none
 
     def _local(self, rows: NDArray[np.intp]) -> Choice:
         return tuple((rows - self.shares.starts).tolist())

@@ -251,3 +251,23 @@ def test_many_at_once(read: Callable[[Path], Network], exact: bool, shared: Path
             assert costs.fits[at] == segment.fits(one)
             fitting += segment.fits(one)
     assert 0 < fitting < 120
+
+
+def test_a_squeeze_may_be_the_slowest() -> None:
+    """In the reference's count a global pool hands on a whole map in a few cycles."""
+    sizes = {"rows": 8, "cols": 8}
+    window = {"kernel_rows": 1, "kernel_cols": 1, "stride_rows": 1, "stride_cols": 1}
+    pads = dict.fromkeys(("pad_top", "pad_right", "pad_bottom", "pad_left"), 0)
+    conv = {**sizes, **window, **pads, "channels": 4, "filters": 32, "groups": 1, "has_bias": 0}
+    nodes = (
+        Node("conv", "convolution", conv, (INPUT,), (8, 8, 32)),
+        Node("pool", "global_pool", {**sizes, "channels": 32}, ("conv",), (1, 1, 32)),
+    )
+    problem = Problem(Network("n", (8, 8, 4), nodes), read_platform("zc706"), reference_exact=True)
+    segment = Segment(problem, 0, 2)
+    conv_ways, pool_ways = segment.ways
+    wide = int(((conv_ways.streams_in == 4) & (conv_ways.streams_out == 32)).argmax())
+    narrow = int((pool_ways.streams_in == 4).argmax())
+    costs = segment.judge([wide, narrow])
+    assert costs.interval == 8 * 8 * 32 / 4 > conv_ways.latency[wide]
+    assert Jury(segment).judge(np.array([[wide, narrow]])).interval == costs.interval
