@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "executors": {"errors"},
     "files": set(),
     "reproducible": set(),
-    "lowrank": set(),
+    "lowrank": {"errors", "files"},
     "spaces": {"errors"},
     "datasets": {"errors", "spaces"},
     "predictors": {"errors", "files", "spaces", "reproducible"},

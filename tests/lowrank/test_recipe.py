@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brpnas.errors import UserError
+from brpnas.lowrank import (
+    Choice,
+    Factors,
+    Layers,
+    Report,
+    apply_recipe,
+    find_layers,
+    read_recipe,
+    replace,
+    save_recipe,
+)
+
+CHOICES = {
+    "layer1.0.conv1": "separable:r9+output:g2:r2",
+    "layer2.0.conv1": "input:g4:r5",
+    "linear": "plain:r6",
+}
+Written = tuple[Path, nn.Module, nn.Module, Layers, Report]
+
+
+@pytest.fixture
+def written(resnet20: nn.Module, tmp_path: Path) -> Written:
+    layers = find_layers(resnet20, torch.zeros(1, 3, 32, 32))
+    choices = {name: Choice.parse(text) for name, text in CHOICES.items()}
+    compressed, report = replace(resnet20, choices, Factors(resnet20, layers, "plain"))
+    with torch.no_grad():
+        compressed.bn1.running_mean += 0.1  # as repair may do
+    path = tmp_path / "made" / "recipe.json"
+    save_recipe(path, resnet20, compressed, report, "plain, batch-norm estimated again")
+    return path, resnet20, compressed, layers, report
+
+
+def test_recipe_is_the_compressed_network(written: Written, images: Tensor) -> None:
+    path, model, compressed, layers, report = written
+    recipe = read_recipe(path)
+    assert {name: str(choice) for name, choice in recipe.choices.items()} == CHOICES
+    assert recipe.method == "plain, batch-norm estimated again"
+    again, said = apply_recipe(recipe, model, layers)
+    assert said == report
+    with torch.no_grad():
+        assert torch.equal(again(images[:4]), compressed(images[:4]))
+    names = {file.name for file in path.parent.iterdir()}
+    assert names == {"recipe.json", "recipe.safetensors"}
+
+
+def test_parts_of_different_ranks(tmp_path: Path) -> None:
+    model, x = nn.Sequential(nn.Linear(8, 24)), torch.randn(3, 8)
+    with torch.no_grad():
+        model[0].weight[8:16] = 0
+    layers = find_layers(model, x)
+    choices = {"0": Choice.parse("rows:g3:r11+plain:r2")}
+    compressed, report = replace(model, choices, Factors(model, layers, "plain"))
+    save_recipe(tmp_path / "r.json", model, compressed, report, "plain")
+    again, _ = apply_recipe(read_recipe(tmp_path / "r.json"), model, layers)
+    assert torch.equal(again(x), compressed(x))
+
+
+def test_other_weights_are_told(written: Written) -> None:
+    path, model, compressed, layers, _ = written
+    with pytest.raises(UserError, match="of another network, or of other weights"):
+        apply_recipe(read_recipe(path), compressed, layers)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    state["conv1.weight"][0, 0, 0, 0] += 1
+    other = deepcopy(model)
+    other.load_state_dict(state)
+    with pytest.raises(UserError, match="SHA-256 of all weights"):
+        apply_recipe(read_recipe(path), other, layers)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.with_suffix(".safetensors").read_bytes())
+    content[-1] ^= 1
+    path.with_suffix(".safetensors").write_bytes(content)
+
+
+def _edit(name: str, value: object) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        description = json.loads(path.read_text())
+        description[name] = value
+        path.write_text(json.dumps({k: v for k, v in description.items() if v is not None}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_flip, "recipe.safetensors: not the weights that recipe.json was written with"),
+        (lambda path: path.with_suffix(".safetensors").unlink(), "safetensors: not readable"),
+        (lambda path: path.unlink(), "recipe.json: not readable as a recipe"),
+        (lambda path: path.write_bytes(b"\xff{"), "recipe.json: not readable as a recipe"),
+        (lambda path: path.write_text("[]"), "recipe.json: not a recipe"),
+        (_edit("format", 2), "format 2, but this is 1"),
+        (_edit("choices", None), "'choices' is missing"),
+        (_edit("choices", {"linear": "plain:x"}), "recipe.json: .*is no choice"),
+        (_edit("choices", ["linear"]), "recipe.json: not a recipe"),
+    ],
+)
+def test_damaged_recipes_are_told(
+    written: Written, damage: Callable[[Path], None], said: str
+) -> None:
+    damage(written[0])
+    with pytest.raises(UserError, match=said):
+        read_recipe(written[0])
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({**CHOICES, "layer3.0.conv1": "separable:r3"}, "no weights"),
+        ({**CHOICES, "linear": "dense"}, "do not fit"),
+        ({**CHOICES, "bn1": "plain:r1"}, "unknown layer 'bn1'"),
+        ({**CHOICES, "linear": "plain:r5"}, "'linear' are of rank 6, not of plain:r5"),
+    ],
+)
+def test_choices_that_the_weights_do_not_fit(
+    written: Written, choices: dict[str, str], said: str
+) -> None:
+    path, model, _, layers, _ = written
+    _edit("choices", choices)(path)
+    with pytest.raises(UserError, match=said):
+        apply_recipe(read_recipe(path), model, layers)
+
+
+def test_nothing_is_half_written(written: Written, tmp_path: Path) -> None:
+    _, model, compressed, _, report = written
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="the recipe cannot be written here"):
+        save_recipe(tmp_path / "file" / "r.json", model, compressed, report, "plain")
