@@ -148,11 +148,12 @@ def _best_so_far(valid: np.ndarray, test: np.ndarray) -> np.ndarray:
     return curve
 
 
-def _mean(values: np.ndarray) -> dict[str, float]:
+def _mean(values: np.ndarray) -> dict[str, float | None]:
+    spread = float(values.std(ddof=1)) if len(values) > 1 else None
     return {
         "mean": float(values.mean()),
-        "error": float(values.std(ddof=1) / len(values) ** 0.5),
-        "std": float(values.std(ddof=1)),
+        "error": spread / len(values) ** 0.5 if spread is not None else None,
+        "std": spread,
         "lowest": float(values.min()),
     }
 

@@ -119,9 +119,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Networks:
-    """The networks of a table, which a worker draws once: their key is the table's hash."""
+    """The networks of a table, which a worker draws once: the key says which, drawn how."""
 
-    key: str
+    key: tuple[str, ...]
     space: FiniteSpace[Any] = field(compare=False)
     archs: tuple[str, ...] = field(compare=False)
 
@@ -194,7 +194,9 @@ def compare(
     selections = {column: _selection(table, column, plan) for column in columns}
     parse_archs(table, space)
     cases = _cases(columns, list(predictors), plan)
-    networks = _Networks(content_sha256(table.frame), space, tuple(table.archs))
+    kind = type(space)
+    key = (content_sha256(table.frame), kind.__module__, kind.__qualname__, repr(vars(space)))
+    networks = _Networks(key, space, tuple(table.archs))
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         run = folder = None

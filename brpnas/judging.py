@@ -196,6 +196,12 @@ def coverage(
     return tuple(float(np.mean(error <= width * predicted.std)) for width in widths)
 
 
+def inside_90pct(truth: NDArray[np.float64], predicted: Prediction) -> float | None:
+    """Return the share of networks inside their 90% interval, to 4 digits; see ``coverage``."""
+    found = coverage(truth, predicted, (0.9,))
+    return None if found is None else round(found[0], 4)
+
+
 def judge(trial: Trial, points: bool = False) -> Score:
     """Judge what a predictor says.
 

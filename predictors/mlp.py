@@ -28,10 +28,10 @@ _TRAINING = Training(epochs=150, batch=64, learning_rate=3e-3, weight_decay=1e-2
 class MLPPredictor(Baseline):
     """Predicts a metric by a perceptron with two hidden layers.
 
-    It sees the same columns as the trees and has the GCN's recipe: the mean absolute error of the
-    standardised logarithm (of the metric itself where that is not positive), AdamW, one cycle,
-    the best epoch on the networks held out. No standard deviation. It runs on the CPU: so small a
-    network gains nothing from a GPU.
+    It sees the same columns as the trees and minimises what the GCN does: the mean absolute error
+    of the standardised logarithm (of the metric itself where that is not positive), by AdamW in
+    one cycle; of its epochs it keeps the best on the networks held out. No standard deviation. It
+    runs on the CPU: so small a network gains nothing from a GPU.
 
     Args:
         seed: of initial weights, held-out networks and order.

@@ -80,11 +80,14 @@ def save_predictor(folder: Path, predictor: SavablePredictor, provenance: Proven
     """Write a fitted predictor into a folder, which is made if need be.
 
     Raises:
-        UserError: the predictor was not fitted, or the folder cannot be written.
+        UserError: the predictor was not fitted, it is of no known kind, or the folder cannot be
+            written.
     """
     state = predictor.state()
     place = (type(predictor).__module__, type(predictor).__name__)
-    kind = next(name for name, known in _KINDS.items() if known == place)
+    kind = next((name for name, known in _KINDS.items() if known == place), None)
+    if kind is None:
+        raise UserError(f"a {place[1]} cannot be saved; accepted: {', '.join(_KINDS)}")
     assert predictor.schema is not None  # noqa: S101 - state() raised otherwise
     description = {
         "format": _FORMAT,

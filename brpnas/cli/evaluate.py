@@ -36,6 +36,7 @@ def evaluate(
     """
     from brpnas.cli._saved import load, predict_rows
     from brpnas.datasets import content_sha256
+    from brpnas.judging import inside_90pct
     from brpnas.predictors import quality
 
     saved, source = load(predictor, table)
@@ -50,10 +51,12 @@ def evaluate(
         )
     started = time.perf_counter()
     with progress_bar(f"predicting {int(selection.rows.sum())} networks"):
-        predicted = predict_rows(saved, source, selection.rows).mean
+        predicted = predict_rows(saved, source, selection.rows)
     predict_s = time.perf_counter() - started
+    truth = source.metric(column)[selection.rows]
     result = {
-        **asdict(quality(source.metric(column)[selection.rows], predicted)),
+        **asdict(quality(truth, predicted.mean)),
+        "in_90pct": inside_90pct(truth, predicted),
         "predict_s": round(predict_s, 3),
         "rows_missing": selection.missing,
         "rows_empty": selection.empty,

@@ -46,6 +46,7 @@ _WORDS = {
 }
 """Bits, and whether words share an exponent."""
 _COUNTED = ("DSP", "BRAM", "LUT")  # of each layer; narrow terminals have no room for all
+_LONGEST_NAME = 240  # bytes; the file that is written first has a longer one
 _SHOWN = ("clock_mhz", "memory_gbit_per_s", "port_width", "reconfiguration_s")
 
 _ReferenceExact = Annotated[
@@ -127,7 +128,8 @@ def map_network(
     mapper = _optimiser(optimiser, seed, time_limit)
     board = read_platform(platform)
     files = {"--out": out, "--report": report, "--fpgaconvnet": fpgaconvnet}
-    _check_writable({option: path for option, path in files.items() if path is not None})
+    written = {option: path for option, path in files.items() if path is not None}
+    _check_writable(written, {"--model": Path(model), "--platform": Path(platform)})
     network = read_network(model)
     problem = Problem(network, board, words, images, margin, reference_exact)
     with progress_bar("mapping"), _at_most(mapper, time_limit):
@@ -208,15 +210,19 @@ def _at_most(mapper: Optimiser, seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _check_writable(files: dict[str, Path]) -> None:
-    """Check that files can be written, before the work that makes them."""
-    seen: dict[Path, str] = {}
+def _check_writable(files: dict[str, Path], read: dict[str, Path]) -> None:
+    """Check that files can be written, and are none that are read, before the work for them."""
+    seen = {path.resolve(): option for option, path in read.items()}
     for option, path in files.items():
         if path.resolve() in seen:
             raise UserError(f"{option} and {seen[path.resolve()]} are the same file: {path}")
         seen[path.resolve()] = option
         if path.is_dir():
             raise UserError(f"{option} {path}: is a folder, not a file")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UserError(f"{option} {path}: is a link or a device, not a file")
+        if len(path.name.encode()) > _LONGEST_NAME:
+            raise UserError(f"{option} {path.name[:40]}...: the name is too long")
         try:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
@@ -375,7 +381,7 @@ def layers(
     if table is None or out is None:
         raise UserError("--kind needs --table, the layers, and --out, where their costs go")
     _check_suffix(out)
-    _check_writable({"--out": out})
+    _check_writable({"--out": out}, {"--table": table})
     rows = _read_table(table)
     costs = evaluate_layers(kind, rows, reference_exact=reference_exact)
     _write_table(rows.assign(**{name: costs[name] for name in COSTS}), out)

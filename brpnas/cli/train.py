@@ -100,7 +100,7 @@ def _train_alone(
 ) -> None:
     """Fit a predictor to many rows, and save it."""
     from brpnas.datasets import content_sha256
-    from brpnas.judging import Case, draw, rows_to_use, try_out
+    from brpnas.judging import Case, draw, inside_90pct, rows_to_use, try_out
     from brpnas.predictors import PREDICTORS, Provenance, quality, save_predictor
     from brpnas.report import save_scatter
     from brpnas.resolver import parse_archs, resolve
@@ -109,6 +109,7 @@ def _train_alone(
     source, column, out, seed = task.table, task.column, task.out, task.seed
     selection = rows_to_use(source, column, train_rows, valid_rows)
     archs = parse_archs(source, task.space)
+    new = not out.exists()
     _make_folder(out)
     rows = draw(selection, seed)
     graphs = [task.space.graph(archs[row]) for row in rows]
@@ -117,7 +118,8 @@ def _train_alone(
         try:
             fitted, trial = try_out(family.regressor, graphs, source.metric(column)[rows], case)
         except UserError:
-            out.rmdir()  # as it was made, empty: the command can be repeated
+            if new:
+                out.rmdir()
             raise
     provenance = Provenance(
         metric=column,
@@ -131,6 +133,7 @@ def _train_alone(
     save_scatter(out / "scatter.png", trial.truth, trial.predicted.mean, column)
     result = {
         **asdict(quality(trial.truth, trial.predicted.mean)),
+        "in_90pct": inside_90pct(trial.truth, trial.predicted),
         "fit_s": trial.fit_s,
         "predict_s": trial.predict_s,
         "rows_missing": selection.missing,
@@ -145,8 +148,8 @@ def _train_by_others(
     """Learn from few rows and from other devices, and write predictions of all their networks."""
     import numpy as np
 
-    from brpnas.judging import FEWEST_JUDGED
-    from brpnas.predictors import Quality, quality
+    from brpnas.judging import FEWEST_JUDGED, inside_90pct
+    from brpnas.predictors import Prediction, Quality, quality
     from brpnas.predictors.transfer import FEWEST_SAMPLES, Transfer
     from brpnas.report import save_scatter
     from brpnas.resolver import parse_archs
@@ -191,9 +194,12 @@ def _train_by_others(
         predict_s = time.perf_counter() - started
     _write_predictions(task, others, found, how)
     test = np.setdiff1d(np.flatnonzero(np.isfinite(values)), chosen)
-    judged: dict[str, Any] = dict.fromkeys((one.name for one in fields(Quality)), None)
+    measures = (*(one.name for one in fields(Quality)), "in_90pct")
+    judged: dict[str, Any] = dict.fromkeys(measures)
     if len(test) >= FEWEST_JUDGED:
         judged = asdict(quality(values[test], found.mean[test]))
+        told = Prediction(found.mean[test], None if found.std is None else found.std[test])
+        judged["in_90pct"] = inside_90pct(values[test], told)
         save_scatter(out / "scatter.png", values[test], found.mean[test], column)
     else:
         judged["n_test"] = len(test)

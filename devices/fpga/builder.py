@@ -309,6 +309,8 @@ class Builder:
                     "an output of the network does not depend on its input, or is its input"
                 )
             ends.append(x.source)
+        if not ends:
+            raise UserError("the network has no output")
         nodes = _fold(_needed(self._nodes, ends), ends)
         network = Network(self.name, self.input.shape, tuple(_split(nodes, self.input.shape)))
         if len(network.outputs) != len(set(ends)):

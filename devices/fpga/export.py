@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from brpnas.devices.fpga.evaluate import evaluate_layers
 from brpnas.devices.fpga.foldings import RESOURCES, Foldings, Words
 from brpnas.devices.fpga.mapping.design import Design, Part
-from brpnas.devices.fpga.network import Network, Node
+from brpnas.devices.fpga.network import INPUT, Network, Node
 from brpnas.devices.fpga.partition import Problem, Segment
 from brpnas.devices.fpga.platform import Platform
 from brpnas.errors import UserError, one_line
@@ -148,7 +148,7 @@ def read_design(path: Path) -> Design:
             says is not what is computed from it; names the file and the place in it.
     """
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_no_number)
+        content = json.loads(Path(path).read_bytes(), parse_constant=_no_number)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -185,6 +185,11 @@ def _design(content: Mapping[str, Any]) -> Design:
     if min(board[name] for name in _BOARD) <= 0 or min(board["resources"].values()) < 0:
         raise ValueError("a board has more than 0 of everything")
     network = Network(whole["name"], _shape(whole["input"]), tuple(map(_node, layers)))
+    for node in network.nodes:
+        sizes = node.sizes["rows"], node.sizes["cols"], node.sizes["channels"]
+        flat = (1, 1, math.prod(network.input))
+        if node.inputs == (INPUT,) and sizes not in (network.input, flat):
+            raise ValueError(f"layer {node.name!r} takes another shape than the network's input")
     batch, margin = content["batch"], content["margin"]
     if not isinstance(batch, int) or batch < 1 or not 0 <= margin < 1:
         raise ValueError(f"a batch of {batch!r} with a margin of {margin!r}")

@@ -12,7 +12,9 @@ import pytest
 from brpnas.datasets import read_table
 
 LEARN = ("--column", "latency_ms", "--train", 30, "--valid", 6)
-MEASURES = ["within_1pct", "within_5pct", "within_10pct", "spearman", "kendall", "n_test"]
+MEASURES = [
+    *("within_1pct", "within_5pct", "within_10pct", "spearman", "kendall", "n_test", "in_90pct")
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,9 @@ import pytest
 
 from brpnas.datasets import read_table
 
-MEASURES = ["within_1pct", "within_5pct", "within_10pct", "spearman", "kendall", "n_test"]
+MEASURES = [
+    *("within_1pct", "within_5pct", "within_10pct", "spearman", "kendall", "n_test", "in_90pct")
+]
 KEYS = [*MEASURES, "fit_s", "predict_s", "rows_missing", "rows_empty", "chosen", "sources"]
 Write = Callable[..., Path]
 

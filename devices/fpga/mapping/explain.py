@@ -40,9 +40,9 @@ def too_large(problem: Problem) -> UserError:
     says = f"'{problem.network.name}' does not fit on {problem.platform.name}: "
     accepted = "; accepted: a larger board, a smaller margin or shorter words"
     least = [way.resources.min(axis=0) for way in segment.ways]
-    for needs, at_least in (
-        (problem.needs(np.sum(least, axis=0)), " at least"),
-        (problem.needs(segment.judge(choice).resources), ""),
+    for needs, certain in (
+        (problem.needs(np.sum(least, axis=0)), True),
+        (problem.needs(segment.judge(choice).resources), False),
     ):
         over = [at for at in range(len(RESOURCES)) if needs[at] > problem.limits[at]]
         if not over:
@@ -52,8 +52,13 @@ def too_large(problem: Problem) -> UserError:
         )
         taken = [float(way[over[0]]) for way in least]
         layer = segment.nodes[taken.index(max(taken))].name
+        if certain:
+            return UserError(
+                f"{says}its smallest part ({names}{more}), folded as far as it goes, needs at "
+                f"least {short}, most of it for layer '{layer}'{accepted}"
+            )
         return UserError(
-            f"{says}its smallest part ({names}{more}), folded as far as it goes, needs{at_least} "
-            f"{short}, most of it for layer '{layer}'{accepted}"
+            f"{says}no folding of its smallest part ({names}{more}) keeps all limits at once; the "
+            f"one nearest to it needs {short}{accepted}"
         )
     return UserError(f"{says}no design was found within the limits{accepted}")
