@@ -220,6 +220,24 @@ def test_errors(brpnas: Any, small: str, change: dict[str, str], reason: str) ->
         assert nets not in sys.modules
 
 
+def test_what_is_read_is_never_written(brpnas: Any, nets: Path, board: Any) -> None:
+    model, mine = Path("net.onnx"), Path(board())
+    model.write_bytes((nets / "tiny_conv.onnx").read_bytes())
+    before = model.read_bytes(), mine.read_bytes()
+    Path("link.json").symlink_to(model)
+    for option, path, reason in (
+        ("--out", model, "--out and --model are the same file"),
+        ("--report", mine, "--report and --platform are the same file"),
+        ("--out", "link.json", "--out and --model are the same file"),
+        ("--out", "/dev/null", "is a link or a device"),
+        ("--out", "n" * 250, "the name is too long"),
+    ):
+        options = {"--model": model, "--platform": mine, "--out": "d.json", option: path}
+        words = [word for pair in options.items() for word in pair]
+        assert reason in brpnas.error("fpga", "map", *words)
+    assert (model.read_bytes(), mine.read_bytes()) == before
+
+
 @pytest.mark.parametrize("count", [0, -3])
 def test_boards_that_are_none(brpnas: Any, small: str, board: Any, count: int) -> None:
     text = brpnas.error(
