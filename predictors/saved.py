@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -99,11 +100,16 @@ def save_predictor(folder: Path, predictor: SavablePredictor, provenance: Proven
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(state, folder / _WEIGHTS)
+        description["weights_sha256"] = _sha256(folder / _WEIGHTS)
         # Written last: a folder with a description is complete.
         text = json.dumps(description, indent=1) + "\n"
         replace_file(folder / _DESCRIPTION, text.encode())
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: the predictor cannot be written here ({error})") from None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_predictor(folder: Path) -> SavedPredictor:
@@ -138,6 +144,9 @@ def load_predictor(folder: Path) -> SavedPredictor:
         raise UserError(f"{path}: not the description of a predictor ({error!r})") from None
     try:
         predictor = class_in(*_KINDS[kind]).restored(settings, schema, load_file(folder / _WEIGHTS))
+        # Looked at last: what is cut off or of another shape can be said more clearly.
+        if description.get("weights_sha256") != _sha256(folder / _WEIGHTS):
+            raise ValueError(f"its SHA-256 is not the one in {_DESCRIPTION}")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

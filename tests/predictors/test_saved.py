@@ -108,6 +108,16 @@ def test_truncated_files_are_named(
         load_predictor(tmp_path)
 
 
+def test_one_changed_bit_is_noticed(fitted: SavablePredictor, tmp_path: Path) -> None:
+    save_predictor(tmp_path, fitted, _FACTS)
+    path = tmp_path / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1  # in a number, which stays one
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.safetensors: damaged.*SHA-256"):
+        load_predictor(tmp_path)
+
+
 def test_deeply_nested_description(tmp_path: Path) -> None:
     (tmp_path / "predictor.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"predictor\.json: not readable as JSON"):
