@@ -11,12 +11,11 @@ import numpy as np
 from brpnas.devices.fpga.export import bound_of, by_resource
 from brpnas.devices.fpga.foldings import Foldings
 from brpnas.devices.fpga.mapping import Part
-from brpnas.devices.fpga.memory import fifo_blocks, memory_blocks
+from brpnas.devices.fpga.memory import memory_blocks
 from brpnas.devices.fpga.partition import squeeze_costs
 
 __all__ = ["BuiltLayer", "LayerRow", "bottleneck", "layer_rows", "sum_rows"]
 
-_LANES = ("coarse_in", "coarse_out", "coarse_group", "fine")
 _SHORT = {"coarse_in": "in", "coarse_out": "out", "coarse_group": "groups", "coarse": "streams"}
 
 
@@ -108,7 +107,7 @@ class BuiltLayer(LayerRow):
     @property
     def _lanes(self) -> int:
         """Weights that are used at a time."""
-        return math.prod(n for name, n in self.ways.row(self.row).items() if name in _LANES)
+        return int(self.ways.lanes[self.row])
 
     @property
     def _depth(self) -> float:
@@ -132,10 +131,8 @@ def layer_rows(part: Part) -> list[BuiltLayer]:
     """Return the layers of a part, in order."""
     segment = part.segment
     resources = [by_resource(ways.resources[row]) for ways, row in _chosen(part)]
-    for (at, _), length in segment.buffers(part.choice).items():
-        width = np.array(float(segment.problem.words.data))
-        blocks = float(fifo_blocks(np.array(float(length)), width))
-        resources[at]["BRAM"] += int(segment.ways[at].streams_in[part.choice[at]]) * blocks
+    for (at, _), blocks in segment.queue_blocks(segment.picked(part.choice)).items():
+        resources[at]["BRAM"] += float(blocks)
     # The ways are shared by layers of the same sizes: their node may have another's name.
     return [
         BuiltLayer(node.name, _folding(ways, row), taken, node.kind, ways, row, part)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brpnas.devices.fpga.layers import LAYERS, padded
+from brpnas.devices.fpga.layers import LAYERS, OPERATIONS, padded
 from brpnas.devices.fpga.logic import count_logic
 from brpnas.errors import UserError, one_line, unknown_name
 
@@ -46,7 +46,6 @@ _RANGES = {
     **dict.fromkeys(("data_width", "weight_width", "acc_width"), _Range(1, 64)),
     **dict.fromkeys(("ports_in", "ports_out"), _Range(2, 1024)),
 }
-_OPERATIONS = {"add": 0.0, "mul": 1.0}  # the multipliers of a stream
 _LISTS = (list, tuple, np.ndarray)
 _SUMMARIES = ("channels", "common_channels")  # of a concat's list of channels
 
@@ -123,8 +122,8 @@ def read_columns(kind: str, table: pd.DataFrame) -> dict[str, Array]:
     for name in (*layer.inputs, *(name for name in layer.optional if name in table)):
         column = table[name]
         if name == "op_type":
-            columns[name] = column.map(_OPERATIONS).to_numpy(dtype=np.float64)
-            accepted = " or ".join(_OPERATIONS)
+            columns[name] = column.map(OPERATIONS).to_numpy(dtype=np.float64)
+            accepted = " or ".join(OPERATIONS)
             block.require(columns[name] >= 0, f"op_type is {{}}; accepted: {accepted}", column)
         elif kind == "concat" and name == "channels":
             columns.update(_ports(block, table))

@@ -34,7 +34,6 @@ DESIGN_FORMAT = "brpnas-fpga-design"
 DESIGN_VERSION = 1
 
 _BOARD = ("clock_mhz", "memory_gbit_per_s", "port_width", "reconfiguration_s")
-_LANES = ("coarse_in", "coarse_out", "coarse_group", "fine")
 
 
 def describe_design(design: Design) -> dict[str, Any]:
@@ -81,9 +80,8 @@ def bound_of(ways: Foldings, row: int) -> str:
         ``"multipliers"``, where they are never idle and more of them would help; else
         ``"streams in"``, as many words as arrive at a time.
     """
-    folding = ways.row(row)
-    lanes = math.prod(folding.get(name, 1) for name in _LANES)
-    return "multipliers" if ways.node.macs >= ways.latency[row] * lanes else "streams in"
+    computing = ways.node.macs >= ways.latency[row] * ways.lanes[row]
+    return "multipliers" if computing else "streams in"
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.devices.fpga.layers import LAYERS, padded
+from brpnas.devices.fpga.layers import LAYERS, OPERATIONS, padded
 from brpnas.devices.fpga.logic import count_logic
 from brpnas.devices.fpga.memory import block_shape, memory_blocks, ultra_blocks
 from brpnas.devices.fpga.network import Node
@@ -39,8 +39,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 RESOURCES = ("DSP", "BRAM", "LUT", "FF", "URAM")
 _STREAMED = (0.25, 0.5, 0.75, 1.0)
-_WEIGHTED = ("convolution", "inner_product")
-_OPERATIONS = {"add": 0.0, "mul": 1.0}
+_LANES = ("coarse_in", "coarse_out", "coarse_group", "fine")
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,12 @@ class Foldings(Ways[Array]):
         """Whether the layer needs a whole feature map before its first word leaves."""
         return self.node.kind in ("inner_product", "global_pool")
 
+    @cached_property
+    def lanes(self) -> Array:
+        """Products that are computed at a time, (rows,); 1 for layers without weights."""
+        folds = [self.columns[name] for name in _LANES if name in self.columns]
+        return np.prod(folds, axis=0) if folds else np.ones(len(self))
+
     def picked(self, rows: Rows) -> Picked:
         """Return one way, or several."""
         if not isinstance(rows, int):
@@ -202,7 +207,7 @@ def foldings_of(
         resources=resources,
         weight_bits=np.zeros(rows),
     )
-    if node.kind not in _WEIGHTED:
+    if not node.weights:
         return found
     return _with_memories(found, words, uram, reference_exact)
 
@@ -262,7 +267,7 @@ def _sizes(node: Node, words: Words) -> dict[str, float]:
         sizes["common_channels"] = math.gcd(*sizes["channels"])
         sizes["channels"] = sum(sizes["channels"])
     if "op_type" in sizes:
-        sizes["op_type"] = _OPERATIONS[sizes["op_type"]]
+        sizes["op_type"] = OPERATIONS[sizes["op_type"]]
     layer = LAYERS[node.kind]
     sizes |= {"data_width": words.data, "weight_width": words.weight, "acc_width": words.acc}
     # Queues of the inputs are counted for each by itself, where their lengths are known.
@@ -316,11 +321,8 @@ def _with_memories(plain: Foldings, words: Words, uram: bool, exact: bool) -> Fo
     in. The reference counts them as brought in while those on chip are used, which is too much.
     """
     x = plain.columns
-    lanes = x["coarse_in"] * x["coarse_out"]
-    if plain.node.kind == "convolution":
-        lanes = lanes * x["coarse_group"] * x["fine"]
-    width = words.weight * lanes
-    depth = plain.node.weights / lanes
+    width = words.weight * plain.lanes
+    depth = plain.node.weights / plain.lanes
     blocks = memory_blocks(depth, width)
     across, unit = block_shape(width)
     rows = np.ceil(depth / unit)

@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 from brpnas.devices.fpga.logic import ModuleUse
 from brpnas.devices.fpga.memory import fifo_blocks, memory_blocks
 
-__all__ = ["LAYERS", "Costs", "Fold", "Layer", "padded"]
+__all__ = ["LAYERS", "OPERATIONS", "Costs", "Fold", "Layer", "padded"]
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Array]
+
+OPERATIONS = {"add": 0.0, "mul": 1.0}
+"""The multipliers of a stream of an element-wise layer."""
 
 # fpgaConvNet counts these for each stream of a hard-swish.
 _HARD_SWISH_DSP = 5.0

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.devices.fpga.memory import fifo_blocks
 from brpnas.devices.fpga.partition import (
     Segment,
     squeeze_costs,
@@ -121,9 +120,8 @@ class Jury:
         for at, taken, cycles in self.ports:
             resources += taken[rows[at]]
             compute = np.maximum(compute, cycles[rows[at]])
-        for (at, _), words in segment.queues(picked).items():
-            blocks = fifo_blocks(np.asarray(words), np.array(float(problem.words.data)))
-            resources[:, 1] += picked[at].streams_in * blocks
+        for blocks in segment.queue_blocks(picked).values():
+            resources[:, 1] += blocks
         memory = bits / problem.bits_per_cycle
         interval = np.ceil(np.maximum(compute, memory))
         depth = np.broadcast_to(segment.timing.depth(picked, interval), interval.shape)

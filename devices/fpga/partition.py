@@ -52,7 +52,6 @@ _PORT_WORDS = 2
 _SPARE_WORDS = 64  # of a queue that waits for another branch, as in the reference
 WAITING = ("eltwise", "concat")
 """Layers that wait for all of their inputs."""
-_WEIGHTED = ("convolution", "inner_product")
 _BRANCHING = ("split", *WAITING)
 
 
@@ -260,7 +259,7 @@ class Segment:
         if len(self.sinks) != 1:
             return None
         at, previous = self.sinks[0], {second: first for first, second in self.edges}
-        while self.nodes[at].kind not in _WEIGHTED:
+        while not self.nodes[at].weights:
             if self.nodes[at].kind in _BRANCHING or at not in previous:
                 return None
             at = previous[at]
@@ -338,8 +337,6 @@ class Segment:
 
     def buffers(self, choice: Sequence[int]) -> dict[tuple[int, int], int]:
         """Return the words that queues hold where branches meet, by layer and who fills them."""
-        if not any(node.kind in WAITING for node in self.nodes):
-            return {}
         return {place: int(words) for place, words in self.queues(self.picked(choice)).items()}
 
     def queues(self, rows: Sequence[Picked]) -> dict[tuple[int, int], Array | float]:
@@ -353,9 +350,18 @@ class Segment:
                 meeting.append(at)
             else:
                 found.update({(at, before): float(_PORT_WORDS) for before in self.before[at]})
-        for place, words in self.timing.waiting(rows, meeting).items():
-            found[place] = np.ceil(words) + _SPARE_WORDS
+        if meeting:
+            for place, words in self.timing.waiting(rows, meeting).items():
+                found[place] = np.ceil(words) + _SPARE_WORDS
         return found
+
+    def queue_blocks(self, rows: Sequence[Picked]) -> dict[tuple[int, int], Array | float]:
+        """Return the blocks of 18 Kbit that these queues take, all streams together."""
+        width = np.array(float(self.problem.words.data))
+        return {
+            (at, before): rows[at].streams_in * fifo_blocks(np.asarray(words, np.float64), width)
+            for (at, before), words in self.queues(rows).items()
+        }
 
     def picked(self, choice: Sequence[Rows]) -> list[Picked]:
         """Return the ways that are chosen, one for each layer or several side by side."""
@@ -387,15 +393,13 @@ class Segment:
                 cycles = math.prod(self.nodes[first].output) / other
                 if cycles > compute:
                     compute, bound_by = cycles, "output"
-        for (at, _), words in self.buffers(choice).items():
-            streams = float(self.ways[at].streams_in[choice[at]])
-            width = np.array(float(problem.words.data))
-            resources[1] += streams * float(fifo_blocks(np.array(float(words)), width))
+        picked = self.picked(choice)
+        resources[1] += sum(float(blocks) for blocks in self.queue_blocks(picked).values())
         bits = self.memory_bits + sum(float(ways.weight_bits[row]) for ways, row in rows)
         interval = math.ceil(max(compute, bits / problem.bits_per_cycle))
         if interval > math.ceil(compute):
             bound_by = "memory"
-        depth = float(self.timing.depth(self.picked(choice), interval))
+        depth = float(self.timing.depth(picked, interval))
         cycles = (interval * problem.batch + depth) * self.reloads
         cycles += (self.reloads - 1) * self.reload_words
         return PartCosts(

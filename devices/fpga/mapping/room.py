@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from brpnas.devices.fpga.foldings import Picked
 from brpnas.devices.fpga.mapping.shares import Shares, utilisation
-from brpnas.devices.fpga.memory import fifo_blocks
 from brpnas.devices.fpga.timing import Around
 
 __all__ = ["Room"]
@@ -66,11 +65,8 @@ class Room:
         used[-1] += self._all.own_traffic / self._kept
         for _, _, one, other in self._segment.squeezes(choice):
             used = used + self._all.squeeze(one, other)
-        width = np.array(float(self._segment.problem.words.data))
-        queues = 0.0
-        for (at, _), words in self._segment.buffers(choice).items():
-            streams = float(self._segment.ways[at].streams_in[choice[at]])
-            queues += streams * float(fifo_blocks(np.array(float(words)), width))
+        blocks = self._segment.queue_blocks(self._segment.picked(choice))
+        queues = sum(float(count) for count in blocks.values())
         if queues:
             taken = utilisation(np.array([0, queues, 0, 0, 0]), self._segment.problem)
             used = used + np.append(taken, 0)
