@@ -117,7 +117,7 @@ def map_network(
     """
     from brpnas.devices.fpga import read_platform
     from brpnas.devices.fpga.export import describe_design
-    from brpnas.devices.fpga.partition import Problem
+    from brpnas.devices.fpga.problem import Problem
     from brpnas.devices.fpga.sources import read_network
 
     started = time.perf_counter()
@@ -134,9 +134,11 @@ def map_network(
     problem = Problem(network, board, words, images, margin, reference_exact)
     with progress_bar("mapping"), _at_most(mapper, time_limit):
         design = mapper.map(problem)
+    # First what may refuse the design, so that nothing is half-written.
+    theirs = None if fpgaconvnet is None else _for_fpgaconvnet(design, model)
     _write_json(out, describe_design(design))
-    if fpgaconvnet is not None:
-        _write_json(fpgaconvnet, _for_fpgaconvnet(design, model))
+    if fpgaconvnet is not None and theirs is not None:
+        _write_json(fpgaconvnet, theirs)
     if report is not None:
         from brpnas.report.fpga import write_fpga_report
 

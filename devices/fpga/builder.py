@@ -8,22 +8,18 @@ layer before, and splits what several layers take.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from brpnas.devices.fpga.finishing import AFFINE, folded, needed, unused, with_splits
 from brpnas.devices.fpga.network import INPUT, Network, Node, Shape
-from brpnas.devices.tflite.windows import Windows
+from brpnas.devices.fpga.windows import Pair, Window, shape_sizes, slide
 from brpnas.errors import UserError, one_line
 
-__all__ = ["Builder", "Pair", "Value", "Window"]
-
-Pair = tuple[int, int]
-"""One number for rows, one for columns."""
+__all__ = ["Builder", "Value"]
 
 _LARGEST = 2**20  # as evaluate_layers accepts
-_AFFINE = "affine"  # a batch-norm, scale or shift by channel, until it is folded
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,8 @@ class Value:
     Attributes:
         source: name of the layer, ``INPUT``, or None for zeros.
         shape: padded, if it was; before it was flattened, if it was.
-        after: what was done to it that not every layer can follow: ``"flatten"``, ``"padding"``,
-            ``"softmax"`` or ``"hard-sigmoid"``; else empty.
+        after: what was done to it that not every layer can follow: ``"flatten"``, ``"padding"``
+            or ``"softmax"``; else empty.
         pads: of a padding: top, left, bottom, right.
     """
 
@@ -42,27 +38,6 @@ class Value:
     shape: Shape
     after: str = ""
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a kernel slides.
-
-    Attributes:
-        kernel: its size.
-        strides: of its steps.
-        before: padding at the top and the left.
-        behind: padding at the bottom and the right.
-        dilation: distance of the kernel's words.
-        ceil_mode: whether a last window may end beyond the padding.
-    """
-
-    kernel: Pair
-    strides: Pair = (1, 1)
-    before: Pair = (0, 0)
-    behind: Pair = (0, 0)
-    dilation: Pair = (1, 1)
-    ceil_mode: bool = False
 
 
 class Builder:
@@ -86,6 +61,7 @@ class Builder:
         self.input = Value(INPUT, shape)
         self._nodes: dict[str, Node] = {}
         self._done: dict[Hashable, Value] = {}  # what has no weights, and is the same again
+        self._subsampled: dict[Value, tuple[Value, Pair]] = {}  # of what, and its strides
 
     # Convolutions and matrices
 
@@ -129,7 +105,7 @@ class Builder:
                 "channels; accepted: (filters, channels of a group, rows, cols), and groups that "
                 "divide both"
             )
-        sizes, places = _slide(x.shape, window)
+        sizes, places = slide(x.shape, window)
         sizes |= {"filters": filters, "groups": groups, "has_bias": int(bias)}
         return self._add(name, "convolution", sizes, [x], (*places, filters))
 
@@ -140,7 +116,7 @@ class Builder:
             raise UserError(f"weights for {words} words on an input of {math.prod(x.shape)}")
         # Its input is a vector, whatever shape came before the flatten: any divisor of the words
         # may enter at a time.
-        sizes = {**_sizes((1, 1, words)), "filters": filters, "has_bias": int(bias)}
+        sizes = {**shape_sizes((1, 1, words)), "filters": filters, "has_bias": int(bias)}
         return self._add(name, "inner_product", sizes, [x], (1, 1, filters))
 
     def affine(
@@ -169,7 +145,7 @@ class Builder:
                 f"a constant of shape {tuple(dims)}; accepted: one number for each of the "
                 f"{x.shape[2]} channels, or for all"
             )
-        return self._add(name, _AFFINE, {"shift": int(shift)}, [x], x.shape)
+        return self._add(name, AFFINE, {"shift": int(shift)}, [x], x.shape)
 
     # Pooling
 
@@ -178,14 +154,16 @@ class Builder:
         x = _expect(x, "a pool")
         if average and window.kernel == x.shape[:2] and not any((*window.before, *window.behind)):
             return self.global_pool(name, x)
-        sizes, places = _slide(x.shape, window)
+        sizes, places = slide(x.shape, window)
         same = "average" if average else "maximum"
         return self._add(name, "pooling", sizes, [x], (*places, x.shape[2]), same)
 
     def global_pool(self, name: str, x: Value) -> Value:
         """Add the average of each channel."""
         x = _expect(x, "a global pool")
-        return self._add(name, "global_pool", _sizes(x.shape), [x], (1, 1, x.shape[2]), "average")
+        return self._add(
+            name, "global_pool", shape_sizes(x.shape), [x], (1, 1, x.shape[2]), "average"
+        )
 
     # One word at a time
 
@@ -196,26 +174,28 @@ class Builder:
     def clamp(self, name: str, x: Value, same: str = "") -> Value:
         """Add a clamp to any range, which takes as much as a rectifier."""
         x = _expect(x, "a ReLU", "flatten")
-        return self._add(name, "relu", _sizes(x.shape), [x], x.shape, same)
+        return self._add(name, "relu", shape_sizes(x.shape), [x], x.shape, same)
 
     def hard_swish(self, name: str, x: Value) -> Value:
         """Add x * hard_sigmoid(x)."""
         x = _expect(x, "a hard-swish", "flatten")
-        return self._add(name, "hard_swish", _sizes(x.shape), [x], x.shape, "hard-swish")
+        return self._add(name, "hard_swish", shape_sizes(x.shape), [x], x.shape, "hard-swish")
 
-    def hard_sigmoid(self, x: Value) -> Value:
-        """Note a hard-sigmoid; there is a layer for its product with what it is taken of."""
-        return replace(_expect(x, "a hard-sigmoid"), after="hard-sigmoid")
+    def hard_sigmoid(self, name: str, x: Value) -> Value:
+        """Add a hard-sigmoid; its product with what it is taken of is a hard-swish instead."""
+        x = _expect(x, "a hard-sigmoid", "flatten")
+        return self._add(name, "hard_sigmoid", shape_sizes(x.shape), [x], x.shape, "hard-sigmoid")
 
     def eltwise(self, name: str, operation: str, values: Sequence[Value]) -> Value:
         """Add the sum (``"add"``) or product (``"mul"``) of values.
 
         Values of one row and column are broadcast to the others' size.
         """
-        gates = [x for x in values if x.after == "hard-sigmoid"]
-        rest = [x for x in values if x.after != "hard-sigmoid"]
-        if operation == "mul" and [replace(x, after="") for x in gates] == rest:
-            return self.hard_swish(name, rest[0])
+        if operation == "mul" and len(values) == 2:
+            for gate, x in (values, values[::-1]):
+                node = self._nodes.get(gate.source or "")
+                if node and (node.kind, *node.inputs) == ("hard_sigmoid", x.source):
+                    return self.hard_swish(name, x)
         values = [_expect(x, f"an element-wise {operation}", "flatten") for x in values]
         zeros = [x for x in values if x.source is None]
         shapes = {x.shape for x in values}
@@ -233,7 +213,7 @@ class Builder:
         values = [x for x in values if x.source is not None] or zeros[:1]
         if len(values) == 1:
             return values[0]
-        sizes = {**_sizes(shape), "ports_in": len(values), "op_type": operation}
+        sizes = {**shape_sizes(shape), "ports_in": len(values), "op_type": operation}
         return self._add(
             name, "eltwise", {**sizes, "broadcast": int(len(shapes) > 1)}, values, shape, operation
         )
@@ -252,15 +232,57 @@ class Builder:
         sizes = {"rows": rows, "cols": cols, "channels": channels, "ports_in": len(values)}
         return self._add(name, "concat", sizes, values, (rows, cols, sum(channels)))
 
-    def first_channels(self, name: str, x: Value, channels: int) -> Value:
-        """Add what drops the channels behind the first: a split with a port that leads nowhere."""
-        x = _expect(x, "a range of channels")
-        if channels == x.shape[2]:
+    def pad_channels(self, name: str, x: Value, before: int, behind: int) -> Value:
+        """Add channels of zeros before and behind a value's own."""
+        x = _expect(x, "a padding of channels")
+        if not before and not behind:
             return x
-        if not 0 < channels < x.shape[2]:
-            raise UserError(f"the first {channels} of {x.shape[2]} channels")
-        sizes = {**_sizes(x.shape), "ports_out": 2}
-        return self._add(name, "split", sizes, [x], (*x.shape[:2], channels), str(channels))
+        if min(before, behind) < 0:
+            raise UserError(f"a padding of {before} and {behind} channels; accepted: from 0")
+        rows, cols, channels = x.shape
+        sizes = {**shape_sizes(x.shape), "zeros_before": before, "zeros_behind": behind}
+        shape = rows, cols, before + channels + behind
+        return self._add(name, "pad_channels", sizes, [x], shape, "zeros")
+
+    def part(self, name: str, x: Value, spans: Sequence[slice]) -> Value:
+        """Add what keeps a part of a value: first channels, and every n-th row and column.
+
+        The first channels leave by one port of a split whose other leads nowhere. Every n-th row
+        and column are a pool of 1 x 1 with that stride.
+
+        Args:
+            name: of the layer.
+            x: what is taken a part of.
+            spans: of batch, channels, rows and columns, in this order; those left out are kept
+                whole.
+        """
+        x = _expect(x, "a range of a map")
+        rows, cols, channels = x.shape
+        kept = [range(size) for size in (1, channels, rows, cols)]
+        kept[: len(spans)] = [
+            range(*span.indices(len(axis))) for span, axis in zip(spans, kept, strict=False)
+        ]
+        strides = kept[2].step, kept[3].step
+        wanted = [range(1), range(len(kept[1])), range(0, rows, strides[0])]
+        if not kept[1] or kept != [*wanted, range(0, cols, strides[1])]:
+            said = ", ".join(f"{one.start}:{one.stop}:{one.step}" for one in kept)
+            raise UserError(
+                f"the part {said} of {channels} x {rows} x {cols} (channels x rows x cols); "
+                "accepted: the first channels, and every n-th row and column from the first on"
+            )
+        if len(kept[1]) < channels:
+            sizes = {**shape_sizes(x.shape), "ports_out": 2}
+            shape = rows, cols, len(kept[1])
+            x = self._add(name, "split", sizes, [x], shape, str(len(kept[1])))
+        return x if strides == (1, 1) else self._subsample(name, x, strides)
+
+    def _subsample(self, name: str, x: Value, strides: Pair) -> Value:
+        """Keep every n-th row and column, of such a part too in one step."""
+        whole, steps = self._subsampled.get(x, (x, (1, 1)))
+        strides = strides[0] * steps[0], strides[1] * steps[1]
+        found = self.pool(name, whole, Window((1, 1), strides), average=False)
+        self._subsampled[found] = whole, strides
+        return found
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """Give a value another shape, (batch, ...) in the file's or torch's order of axes."""
@@ -311,8 +333,8 @@ class Builder:
             ends.append(x.source)
         if not ends:
             raise UserError("the network has no output")
-        nodes = _fold(_needed(self._nodes, ends), ends)
-        network = Network(self.name, self.input.shape, tuple(_split(nodes, self.input.shape)))
+        nodes = folded(needed(self._nodes, ends), ends)
+        network = Network(self.name, self.input.shape, tuple(with_splits(nodes, self.input.shape)))
         if len(network.outputs) != len(set(ends)):
             raise UserError("an output of the network is also used inside it")
         return network
@@ -344,7 +366,7 @@ class Builder:
         key = (kind, same, *sizes.items(), *inputs)
         if same and key in self._done:
             return self._done[key]
-        name = _unused(one_line(name, 100) or kind, self._nodes)
+        name = unused(one_line(name, 100) or kind, self._nodes)
         self._nodes[name] = Node(name, kind, sizes, sources, output)
         flat = any(x.after == "flatten" for x in inputs) and output == inputs[0].shape
         value = self._done[key] = Value(name, output, "flatten" if flat else "")
@@ -361,7 +383,6 @@ _FOLLOWERS = {
     "flatten": "an inner product, a ReLU, a sum or product, a softmax",
     "padding": "a convolution",
     "softmax": "nothing, the network ends there",
-    "hard-sigmoid": "its product with its own input",
 }
 
 
@@ -377,94 +398,3 @@ def _check_sizes(sizes: Mapping[str, Any]) -> None:
     for name, value in sizes.items():
         if isinstance(value, int) and value > _LARGEST:
             raise UserError(f"{name.replace('_', ' ')} is {value}; accepted: up to {_LARGEST}")
-
-
-def _sizes(shape: Shape) -> dict[str, Any]:
-    return dict(zip(("rows", "cols", "channels"), shape, strict=True))
-
-
-def _slide(shape: Shape, window: Window) -> tuple[dict[str, Any], Pair]:
-    """Return the sizes of a layer with a window, and how many places the window has."""
-    pads = (*window.before, *window.behind)
-    if window.dilation != (1, 1):
-        raise UserError(f"dilation {window.dilation[0]} x {window.dilation[1]}; accepted: 1 x 1")
-    if min(*window.kernel, *window.strides) < 1 or min(pads) < 0:
-        raise UserError(
-            f"kernel {window.kernel}, strides {window.strides}, padding {pads}; accepted: kernel "
-            "and strides from 1, padding from 0"
-        )
-    image, kernel, strides = shape[:2], window.kernel, window.strides
-    windows = Windows(image, kernel, strides, window.before, window.behind, window.ceil_mode)
-    rows, cols = windows.outputs
-    # A window that ends beyond the padding makes it wider.
-    bottom, right = map(max, zip(window.behind, windows.overhang, strict=True))
-    sizes = {
-        **_sizes(shape),
-        **dict(zip(("kernel_rows", "kernel_cols"), kernel, strict=True)),
-        **dict(zip(("stride_rows", "stride_cols"), strides, strict=True)),
-        **dict(zip(("pad_top", "pad_left"), window.before, strict=True)),
-        **{"pad_bottom": bottom, "pad_right": right},
-    }
-    return sizes, (rows, cols)
-
-
-def _unused(name: str, used: Iterable[str]) -> str:
-    if name not in used:
-        return name
-    number = 2
-    while f"{name}_{number}" in used:
-        number += 1
-    return f"{name}_{number}"
-
-
-def _needed(nodes: Mapping[str, Node], outputs: Iterable[str]) -> list[Node]:
-    """Return the nodes that lead to the outputs, in their order."""
-    needed = set(outputs)
-    for node in reversed(list(nodes.values())):
-        if node.name in needed:
-            needed.update(node.inputs)
-    return [node for node in nodes.values() if node.name in needed]
-
-
-def _fold(nodes: Sequence[Node], outputs: Iterable[str]) -> dict[str, Node]:
-    """Put scales and shifts into the layer before, or make layers of them."""
-    uses = Counter(name for node in nodes for name in node.inputs)
-    uses.update(outputs)
-    made: dict[str, Node] = {}
-    into: dict[str, str] = {}
-    for node in nodes:
-        inputs = tuple(into.get(name, name) for name in node.inputs)
-        if node.kind != _AFFINE:
-            made[node.name] = replace(node, inputs=inputs)
-            continue
-        shift = node.sizes["shift"]
-        before = made.get(inputs[0])
-        if before and uses[node.inputs[0]] == 1 and "has_bias" in before.sizes:
-            has_bias = max(shift, before.sizes["has_bias"])
-            made[before.name] = replace(before, sizes={**before.sizes, "has_bias": has_bias})
-            into[node.name] = before.name
-        else:
-            sizes, _ = _slide(node.output, Window((1, 1)))
-            sizes |= dict.fromkeys(("filters", "groups"), node.output[2])
-            sizes["has_bias"] = shift
-            made[node.name] = Node(node.name, "convolution", sizes, inputs, node.output)
-    return made
-
-
-def _split(nodes: Mapping[str, Node], shape: Shape) -> Iterator[Node]:
-    """Put a split behind what is taken more than once."""
-    uses = Counter(name for node in nodes.values() for name in node.inputs)
-    used = set(nodes)
-    instead: dict[str, str] = {}
-
-    def split(source: str, shape: Shape) -> Iterator[Node]:
-        if uses[source] > 1:
-            instead[source] = _unused(f"{source or 'input'}_split", used)
-            used.add(instead[source])
-            sizes = {**_sizes(shape), "ports_out": uses[source]}
-            yield Node(instead[source], "split", sizes, (source,), shape)
-
-    yield from split(INPUT, shape)
-    for node in nodes.values():
-        yield replace(node, inputs=tuple(instead.get(name, name) for name in node.inputs))
-        yield from split(node.name, node.output)

@@ -13,8 +13,8 @@ from brpnas.devices.fpga.foldings import RESOURCES, Words
 from brpnas.devices.fpga.from_torch import network_of
 from brpnas.devices.fpga.mapping import OPTIMISERS, Design
 from brpnas.devices.fpga.network import Network
-from brpnas.devices.fpga.partition import Problem
 from brpnas.devices.fpga.platform import Platform, read_platform
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError, unknown_name
 
 __all__ = ["FPGADevice", "is_fpga", "open_fpga"]

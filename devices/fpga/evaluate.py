@@ -42,6 +42,7 @@ class _Range:
 _SIZE = _Range(1, 2**20)
 _RANGES = {
     **dict.fromkeys(("pad_top", "pad_right", "pad_bottom", "pad_left"), _Range(0, 2**20)),
+    **dict.fromkeys(("zeros_before", "zeros_behind"), _Range(0, 2**20)),
     **dict.fromkeys(("has_bias", "broadcast", "block_floating_point"), _Range(0, 1)),
     **dict.fromkeys(("data_width", "weight_width", "acc_width"), _Range(1, 64)),
     **dict.fromkeys(("ports_in", "ports_out"), _Range(2, 1024)),

@@ -17,8 +17,9 @@ from brpnas.devices.fpga.evaluate import evaluate_layers
 from brpnas.devices.fpga.foldings import RESOURCES, Foldings, Words
 from brpnas.devices.fpga.mapping.design import Design, Part
 from brpnas.devices.fpga.network import INPUT, Network, Node
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
 from brpnas.devices.fpga.platform import Platform
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError, one_line
 
 __all__ = [

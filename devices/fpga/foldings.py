@@ -253,7 +253,8 @@ def _folding(node: Node) -> dict[str, Array]:
     else:
         channels = sizes["channels"]
         if node.kind != "concat":
-            channels = (channels, node.output[2])  # a split may hand on the first channels only
+            # A split may hand on the first channels only; zeros may be before the others.
+            channels = (channels, node.output[2], sizes.get("zeros_before", 0))
         common = math.gcd(*channels)
         choices = {"coarse": _divisors(common)}
     grid = np.meshgrid(*(np.array(values, dtype=np.float64) for values in choices.values()))

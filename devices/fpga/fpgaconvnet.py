@@ -77,6 +77,9 @@ def fpgaconvnet_partitions(
         design: a network on a board.
         onnx: the nodes of the file that the network was read from, where it was; they name the
             tensors of the weights.
+
+    Raises:
+        UserError: a layer that fpgaConvNet has none of.
     """
     return {
         "partition": [
@@ -172,6 +175,11 @@ class _Graph:
 
     def _add(self, node: Node, ways: Foldings, row: int) -> None:
         words = self.part.segment.problem.words
+        if node.kind not in _TYPES:
+            raise UserError(
+                f"layer '{node.name}', {node.kind}: fpgaConvNet has none of its kind; accepted "
+                f"for its back end: {', '.join(_TYPES)}"
+            )
         kind, operation = _TYPES[node.kind]
         source = self.onnx.get(node.name)
         if source and source.operation == "AveragePool":

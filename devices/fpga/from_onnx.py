@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brpnas.devices.fpga.builder import Builder, Value, Window
+from brpnas.devices.fpga.builder import Builder, Value
 from brpnas.devices.fpga.network import Network, Shape
 from brpnas.devices.fpga.onnx_model import Dims, OnnxLayer, OnnxModel, load_onnx
+from brpnas.devices.fpga.windows import Window
 from brpnas.errors import UserError, one_line
 
 __all__ = ["read_onnx"]
@@ -216,7 +217,7 @@ def _hard_swish(call: _Call) -> Value:
 
 
 def _hard_sigmoid(call: _Call) -> Value:
-    return call.builder.hard_sigmoid(call.value())
+    return call.builder.hard_sigmoid(call.name, call.value())
 
 
 def _eltwise(operation: str) -> _Operation:
@@ -250,16 +251,14 @@ def _concat(call: _Call) -> Value:
 
 def _slice(call: _Call) -> Value:
     starts, ends, axes, steps = (
-        call.integers(name, place)
+        call.integers(name, place) or []
         for place, name in enumerate(("starts", "ends", "axes", "steps"), 1)
     )
-    x = call.value()
-    if call.dimensions != 4 or starts != [0] or axes != [1] or steps not in (None, [1]):
-        raise UserError(
-            f"a range from {starts} on, along axes {axes}; accepted: the first channels"
-        )
-    end = (ends or [0])[0]
-    return call.builder.first_channels(call.name, x, min(end, x.shape[2]))
+    spans = [slice(None)] * call.dimensions
+    places, strides = axes or range(len(starts)), steps or [1] * len(starts)
+    for place, start, end, step in zip(places, starts, ends, strides, strict=True):
+        spans[place] = slice(start, end, step)
+    return call.builder.part(call.name, call.value(), spans)
 
 
 def _reshape(call: _Call) -> Value:
@@ -275,11 +274,12 @@ def _pad(call: _Call) -> Value:
     half = len(pads) // 2
     before = dict(zip(axes, pads[:half], strict=True))
     behind = dict(zip(axes, pads[half:], strict=True))
-    spatial = [ends.pop(axis, 0) for axis in (2, 3) for ends in (before, behind)]
+    inner = [ends.pop(axis, 0) for axis in (1, 2, 3) for ends in (before, behind)]
     if call.dimensions != 4 or any((*before.values(), *behind.values())):
-        raise UserError(f"a padding of {pads}; accepted: of rows and cols, axes 2 and 3")
-    top, bottom, left, right = spatial
-    return call.builder.pad(call.value(), (top, left, bottom, right))
+        raise UserError(f"a padding of {pads}; accepted: of channels, rows and cols, axes 1 to 3")
+    first, last, top, bottom, left, right = inner
+    x = call.builder.pad_channels(call.name, call.value(), first, last)
+    return call.builder.pad(x, (top, left, bottom, right))
 
 
 def _same(call: _Call) -> Value:

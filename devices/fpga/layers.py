@@ -237,6 +237,11 @@ def hard_swish(x: Columns, _: bool) -> Costs:
     return _streaming(x, "relu", _HARD_SWISH_DSP * x["coarse"])
 
 
+def hard_sigmoid(x: Columns, reference_exact: bool) -> Costs:
+    """Return the costs of hard-sigmoids: a hard-swish without its last product takes no more."""
+    return hard_swish(x, reference_exact)
+
+
 def split(x: Columns, _: bool) -> Costs:
     """Return the costs of copying a feature map to several outputs."""
     return _streaming(x, "split", np.zeros_like(x["rows"]))
@@ -264,6 +269,17 @@ def concat(x: Columns, _: bool) -> Costs:
     zeros = np.zeros_like(x["rows"])
     queues = x["ports_in"] * x["coarse"] * fifo_blocks(x["buffer_depth"], x["data_width"])
     return Costs(_words(x), zeros, zeros, queues, ())
+
+
+def pad_channels(x: Columns, _: bool) -> Costs:
+    """Return the costs of putting channels of zeros before and behind those of a feature map.
+
+    It is a concatenation of which all inputs but one are zeros: they come from nowhere, and
+    nothing waits in queues.
+    """
+    zeros = np.zeros_like(x["rows"])
+    channels = x["channels"] + x["zeros_before"] + x["zeros_behind"]
+    return Costs(x["rows"] * x["cols"] * (channels / x["coarse"]), zeros, zeros, zeros, ())
 
 
 def squeeze(x: Columns, _: bool) -> Costs:
@@ -395,6 +411,7 @@ LAYERS: dict[str, Layer] = {
     "global_pool": Layer(global_pool, (*_SHAPE, "coarse", "data_width", "acc_width"), _COARSE),
     "relu": Layer(relu, (*_SHAPE, "coarse", "data_width"), _COARSE),
     "hard_swish": Layer(hard_swish, (*_SHAPE, "coarse", "data_width"), _COARSE),
+    "hard_sigmoid": Layer(hard_sigmoid, (*_SHAPE, "coarse", "data_width"), _COARSE),
     "eltwise": Layer(
         eltwise,
         (*_SHAPE, "ports_in", "coarse", "op_type", "broadcast", "data_width", "buffer_depth"),
@@ -404,6 +421,15 @@ LAYERS: dict[str, Layer] = {
         concat,
         (*_SHAPE, "ports_in", "coarse", "data_width", "buffer_depth"),
         (Fold("coarse", "channels of every port", lambda x: x["common_channels"]),),
+    ),
+    "pad_channels": Layer(
+        pad_channels,
+        (*_SHAPE, "zeros_before", "zeros_behind", "coarse", "data_width"),
+        (
+            *_COARSE,
+            Fold("coarse", "zeros_before", lambda x: x["zeros_before"]),
+            Fold("coarse", "zeros_behind", lambda x: x["zeros_behind"]),
+        ),
     ),
     "split": Layer(split, (*_SHAPE, "ports_out", "coarse", "data_width"), _COARSE),
     "squeeze": Layer(

@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.devices.fpga.partition import (
-    Segment,
-    squeeze_costs,
-)
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.squeezes import squeeze_costs, squeeze_table
 
 __all__ = ["Jury", "ManyCosts"]
 
@@ -59,10 +57,10 @@ class Jury:
         for first, second in segment.edges:
             outs, which_out = segment.ways[first].ports_out
             ins, which_in = segment.ways[second].ports_in
-            table = [[squeeze_costs(one, other, width) for other in ins] for one in outs]
+            table = squeeze_table(tuple(outs.tolist()), tuple(ins.tolist()), width)
             words = math.prod(segment.nodes[first].output)
             cycles = np.where(outs[:, None] == ins, 0, words / np.minimum(outs[:, None], ins))
-            self._edges.append((first, second, which_out, which_in, np.array(table), cycles))
+            self._edges.append((first, second, which_out, which_in, table, cycles))
         self.ports = self._port_tables()
 
     def _port_tables(self) -> list[tuple[int, Array, Array]]:
@@ -125,7 +123,6 @@ class Jury:
         memory = bits / problem.bits_per_cycle
         interval = np.ceil(np.maximum(compute, memory))
         depth = np.broadcast_to(segment.timing.depth(picked, interval), interval.shape)
-        cycles = (interval * problem.batch + depth) * segment.reloads
-        cycles = np.floor(cycles + (segment.reloads - 1) * segment.reload_words)
+        cycles = segment.cycles(interval, depth)
         fits: NDArray[np.bool_] = np.all(problem.needs(resources) <= problem.limits, axis=1)
         return ManyCosts(interval, depth, cycles, resources, memory, fits)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from brpnas.errors import UserError, extra_hint, one_line
 
@@ -18,9 +21,14 @@ __all__ = ["Dims", "OnnxLayer", "OnnxModel", "load_onnx"]
 _MOST_BYTES = 2**31 - 1  # that protobuf reads
 _FEW = 1024  # numbers of a constant that may be an operation's axes or pads
 _PASSES = 50  # of inference; in each it gets to the next shape that the graph computes
-_OF_SHAPES = ("Constant", "Shape", "Gather", "Cast")  # exporters compute shapes with them
+_OF_SHAPES = (
+    *("Constant", "ConstantOfShape", "Shape", "Gather", "Cast", "Concat", "Slice", "Transpose"),
+    *("Reshape", "Squeeze", "Unsqueeze", "Add", "Sub", "Mul", "Div"),
+)
+"""Exporters compute shapes and paddings with them."""
 
 Dims = tuple[int, ...]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,7 @@ def _model(model: ModelProto, known: Collection[str]) -> OnnxModel:
     _fix_sizes(inputs[0])
     checker.check_model(model)
     shapes, numbers = _shapes(model)
+    constants.update({name: array.shape for name, array in numbers.items()})
     layers = []
     for node in model.graph.node:
         layer = _layer(node)
@@ -132,7 +141,8 @@ def _model(model: ModelProto, known: Collection[str]) -> OnnxModel:
             _check_operation(node, known, known)
             layers.append(layer)
     outputs = tuple(one.name for one in model.graph.output)
-    return OnnxModel(inputs[0].name, outputs, tuple(layers), shapes, constants, numbers)
+    plain = {name: tuple(array.ravel().tolist()) for name, array in numbers.items()}
+    return OnnxModel(inputs[0].name, outputs, tuple(layers), shapes, constants, plain)
 
 
 def _check_operation(node: NodeProto, known: Collection[str], accepted: Collection[str]) -> None:
@@ -177,15 +187,18 @@ def _fix_sizes(value: ValueInfoProto) -> None:
             dim.dim_value = 1
 
 
-def _shapes(model: ModelProto) -> tuple[dict[str, Dims], dict[str, tuple[float, ...]]]:
-    """Return the shapes of values and the numbers of small constants, as far as they are known."""
-    from onnx import TensorProto, helper, shape_inference
+def _shapes(model: ModelProto) -> tuple[dict[str, Dims], dict[str, Array]]:
+    """Return the shapes of values and the numbers of small constants, as far as they are known.
+
+    What the graph computes from shapes and small constants becomes a constant of it.
+    """
+    from onnx import numpy_helper, shape_inference
 
     # Those that the file gives may be of another batch, or wrong.
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    numbers = {one.name: _numbers(one) for one in model.graph.initializer}
+    numbers = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     for _ in range(_PASSES):
         graph = shape_inference.infer_shapes(model, strict_mode=True).graph
         shapes = {
@@ -194,55 +207,59 @@ def _shapes(model: ModelProto) -> tuple[dict[str, Dims], dict[str, tuple[float, 
             if one.type.tensor_type.HasField("shape")
         }
         shapes = {name: dims for name, dims in shapes.items() if 0 not in dims}  # 0: not known
+        left = []
         for node in model.graph.node:
-            found = _result(_layer(node), shapes, numbers)
-            if found is not None:
+            found = _computed(node, model, shapes, numbers)
+            if found is None:
+                left.append(node)
+            else:
                 numbers[node.output[0]] = found
-        # Inference does not compute shapes that the graph computes, as exporters write
-        # x.view(x.size(0), -1): with their numbers it gets further.
-        stuck = [
-            node
-            for node in model.graph.node
-            if node.op_type == "Reshape"
-            and node.output[0] not in shapes
-            and numbers.get(node.input[1])
-        ]
-        if not stuck:
+                model.graph.initializer.append(numpy_helper.from_array(found, node.output[0]))
+        if len(left) == len(model.graph.node):
             break
-        for node in stuck:
-            name = f"{node.input[1]} of {node.output[0]}"
-            target = [int(number) for number in numbers[node.input[1]]]
-            model.graph.initializer.append(
-                helper.make_tensor(name, TensorProto.INT64, [len(target)], target)
-            )
-            node.input[1] = name
+        del model.graph.node[:]
+        model.graph.node.extend(left)
     return shapes, numbers
 
 
-def _result(
-    layer: OnnxLayer, shapes: Mapping[str, Dims], numbers: Mapping[str, tuple[float, ...]]
-) -> tuple[float, ...] | None:
+def _computed(
+    node: NodeProto, model: ModelProto, shapes: Mapping[str, Dims], numbers: Mapping[str, Array]
+) -> Array | None:
     """Return what an operation makes of small constants or of a shape; None where not known."""
-    if layer.kind == "Constant":
-        return _numbers(next(iter(layer.attributes.values())))
-    if layer.kind == "Shape":
-        dims = shapes.get(layer.inputs[0])
-        ends = layer.attributes.get("start"), layer.attributes.get("end")
-        return None if dims is None else dims[slice(*ends)]
-    if layer.kind not in _ARRANGING or any(name not in numbers for name in layer.inputs):
+    from onnx import TypeProto, helper
+    from onnx.reference import ReferenceEvaluator
+
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    if node.op_type == "Shape":
+        dims = shapes.get(node.input[0])
+        ends = attributes.get("start"), attributes.get("end")
+        return None if dims is None else np.array(dims[slice(*ends)], dtype=np.int64)
+    if node.op_type not in _OF_SHAPES or any(name not in numbers for name in node.input if name):
         return None
-    values = [numbers[name] for name in layer.inputs]
-    return _ARRANGING[layer.kind](values)
+    if node.op_type == "Constant" and not _is_small(next(iter(attributes.values()))):
+        return None
+    if node.op_type == "ConstantOfShape" and math.prod(numbers[node.input[0]].tolist()) > _FEW:
+        return None
+    ins, outs = (
+        [helper.make_value_info(name, TypeProto()) for name in names if name]
+        for names in (node.input, node.output)
+    )
+    alone = helper.make_model(
+        helper.make_graph([node], "constant", ins, outs), opset_imports=model.opset_import
+    )
+    with np.errstate(all="ignore"):
+        (found, *_) = ReferenceEvaluator(alone).run(None, {n: numbers[n] for n in node.input if n})
+    array = np.asarray(found)
+    return array if array.size <= _FEW and array.dtype.kind in "iuf" else None
 
 
-_ARRANGING: dict[str, Callable[[list[tuple[float, ...]]], tuple[float, ...]]] = {
-    "Cast": lambda values: values[0],
-    "Squeeze": lambda values: values[0],
-    "Unsqueeze": lambda values: values[0],
-    "Gather": lambda values: tuple(values[0][int(place)] for place in values[1]),
-    "Concat": lambda values: tuple(number for value in values for number in value),
-}
-"""What operations on lists of numbers make of them, whatever their axes."""
+def _is_small(value: object) -> bool:
+    """Whether an attribute is a tensor of few numbers that are in the file, or a plain value."""
+    from onnx import TensorProto
+
+    if isinstance(value, TensorProto):
+        return math.prod(value.dims) <= _FEW and value.data_location != value.EXTERNAL
+    return not isinstance(value, bytes)
 
 
 def _layer(node: NodeProto) -> OnnxLayer:
@@ -258,17 +275,3 @@ def _layer(node: NodeProto) -> OnnxLayer:
 def _printable(text: object) -> str:
     """Return a name of the file's without what would steer a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))
-
-
-def _numbers(value: Any) -> tuple[float, ...]:  # noqa: ANN401 - whatever an attribute may be
-    """Return the numbers of a small constant, none of another."""
-    from onnx import TensorProto, numpy_helper
-
-    if isinstance(value, TensorProto):
-        few = math.prod(value.dims) <= _FEW and value.data_location != value.EXTERNAL
-        array = numpy_helper.to_array(value) if few else None
-        return (
-            () if array is None or array.dtype.kind not in "iuf" else tuple(array.ravel().tolist())
-        )
-    numbers = value if isinstance(value, list | tuple) else (value,)
-    return tuple(one for one in numbers if isinstance(one, int | float))

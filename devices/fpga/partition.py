@@ -9,162 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.devices.fpga.foldings import (
-    RESOURCES,
-    Foldings,
-    Picked,
-    Rows,
-    Words,
-    foldings_of,
-    reloaded,
-)
-from brpnas.devices.fpga.layers import LAYERS
-from brpnas.devices.fpga.logic import count_logic
+from brpnas.devices.fpga.foldings import Picked, Rows, reloaded
 from brpnas.devices.fpga.memory import fifo_blocks
-from brpnas.devices.fpga.network import INPUT, Network, Node
-from brpnas.devices.fpga.platform import Platform
+from brpnas.devices.fpga.network import INPUT, Node
+from brpnas.devices.fpga.problem import Problem
+from brpnas.devices.fpga.squeezes import squeeze_costs
 from brpnas.devices.fpga.timing import Flow, PhysicalTiming, ReferenceTiming, Timing
 
-__all__ = [
-    "LOGIC_MARGIN",
-    "LUTS_PER_BLOCK",
-    "WAITING",
-    "PartCosts",
-    "Problem",
-    "Segment",
-    "squeeze_costs",
-]
+__all__ = ["WAITING", "PartCosts", "Segment"]
 
 Array = NDArray[np.float64]
-
-LOGIC_MARGIN = 0.05
-"""LUTs and flip-flops are estimates: designs leave this share above them free."""
-LUTS_PER_BLOCK = 288
-"""What a block of memory takes when it is built of LUTs instead (the reference's figure)."""
 
 _PORT_WORDS = 2
 _SPARE_WORDS = 64  # of a queue that waits for another branch, as in the reference
 WAITING = ("eltwise", "concat")
 """Layers that wait for all of their inputs."""
-_BRANCHING = ("split", *WAITING)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is to be mapped on what.
-
-    Attributes:
-        network: the layers.
-        platform: the board.
-        words: bits of the numbers.
-        batch: images that are computed before the board is loaded with the next part.
-        margin: share of every resource that stays free.
-        reference_exact: count as the reference does where it is odd.
-    """
-
-    network: Network
-    platform: Platform
-    words: Words = field(default_factory=Words)
-    batch: int = 256
-    margin: float = 0.0
-    reference_exact: bool = False
-    _foldings: dict[object, Foldings] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-    @cached_property
-    def limits(self) -> Array:
-        """What designs may take, (5,) in the order of ``RESOURCES``."""
-        counts = [self.platform.resources[name] for name in RESOURCES]
-        return np.array(counts) * (1 - self.margin)
-
-    @property
-    def bits_per_cycle(self) -> float:
-        """What the board's memory gives and takes."""
-        return self.platform.memory_gbit_per_s * 1000 / self.platform.clock_mhz * (1 - self.margin)
-
-    @property
-    def port_streams(self) -> int:
-        """Words that enter, and as many that leave, in a cycle."""
-        return max(1, self.platform.port_width // self.words.data)
-
-    def foldings(self, node: Node) -> Foldings:
-        """Return the ways to build a layer that do not take more than the whole board."""
-        key = _key(node)
-        found = self._foldings.get(key)
-        if found is None:
-            found = self._foldings[key] = self._fitting(key, node)
-        return found
-
-    def _fitting(self, key: object, node: Node) -> Foldings:
-        ways = _ways(
-            key, node, self.words, self.reference_exact, self.platform.resources["URAM"] > 0
-        )
-        if not self.reference_exact:  # a layer whose weights stream in waits for them
-            streaming = ways.weight_bits / self.bits_per_cycle
-            ways = replace(ways, latency=np.maximum(ways.latency, streaming))
-        fits = (ways.resources[:, [0, 4]] <= self.limits[[0, 4]]).all(axis=1)
-        fits &= (ways.resources[:, 2] <= self.limits[2]) & (ways.resources[:, 3] <= self.limits[3])
-        # If none fits, the smallest: what it needs can be said.
-        return ways.kept(fits) if fits.any() else ways
-
-    def needs(self, resources: Array) -> Array:
-        """Return what has to be free for a design, (..., 5): logic with its margin.
-
-        A shortage of block RAM is made up by LUTs.
-        """
-        needed = resources.copy()
-        needed[..., 2:4] *= 1 + LOGIC_MARGIN
-        short = np.ceil(np.maximum(needed[..., 1] - self.limits[1], 0))
-        needed[..., 1] -= short
-        needed[..., 2] += LUTS_PER_BLOCK * short
-        return needed
-
-    def seconds(self, cycles: Sequence[float]) -> float:
-        """Return the time of a batch through parts of so many cycles each."""
-        loads = len(cycles) - 1
-        if self.reference_exact and loads:
-            loads += 1
-        computing = sum(cycles) / (self.platform.clock_mhz * 1e6)
-        return computing + loads * self.platform.reconfiguration_s
-
-
-def _key(node: Node) -> tuple[object, ...]:
-    """Return what the ways to build a layer depend on."""
-    return (node.kind, node.output, *sorted(node.sizes.items()))
-
-
-# The layers of a network repeat, and so do those of similar networks.
-_CACHE: dict[object, Foldings] = {}
-_CACHED = 4096
-
-
-def _ways(key: object, node: Node, words: Words, reference_exact: bool, uram: bool) -> Foldings:
-    whole = (key, words, reference_exact, uram)
-    found = _CACHE.get(whole)
-    if found is None:
-        if len(_CACHE) >= _CACHED:
-            _CACHE.clear()
-        found = _CACHE[whole] = foldings_of(node, words, reference_exact, uram)
-    return found
-
-
-@lru_cache(maxsize=65536)
-def squeeze_costs(streams_in: int, streams_out: int, width: int) -> tuple[float, ...]:
-    """Return the resources of a squeeze, in the order of ``RESOURCES``; nothing for equal ones."""
-    if streams_in == streams_out:
-        return (0.0,) * len(RESOURCES)
-    one = {"rows": 1, "cols": 1, "channels": math.lcm(streams_in, streams_out)}
-    x = {**one, "coarse_in": streams_in, "coarse_out": streams_out, "data_width": width}
-    costs = LAYERS["squeeze"].cost({name: np.array([float(n)]) for name, n in x.items()}, True)
-    logic = count_logic(costs.modules, 1)
-    return (0.0, float(costs.bram[0]), float(logic["LUT"][0]), float(logic["FF"][0]), 0.0)
+_ALL_CHANNELS = ("split", "pad_channels", *WAITING)
+"""Layers that cannot compute some of their channels at a time."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +127,7 @@ class Segment:
             return None
         at, previous = self.sinks[0], {second: first for first, second in self.edges}
         while not self.nodes[at].weights:
-            if self.nodes[at].kind in _BRANCHING or at not in previous:
+            if self.nodes[at].kind in _ALL_CHANNELS or at not in previous:
                 return None
             at = previous[at]
         return at
@@ -400,17 +267,21 @@ class Segment:
         if interval > math.ceil(compute):
             bound_by = "memory"
         depth = float(self.timing.depth(picked, interval))
-        cycles = (interval * problem.batch + depth) * self.reloads
-        cycles += (self.reloads - 1) * self.reload_words
         return PartCosts(
             interval,
             compute,
             depth,
-            float(int(cycles)),
+            float(self.cycles(interval, depth)),
             resources,
             bits / interval * problem.platform.clock_mhz / 1000,
             bound_by,
         )
+
+    def cycles(self, interval: Array | float, depth: Array | float) -> Array:
+        """Return the cycles of a batch, for cycles of an interval and a depth of the same shape."""
+        loaded = (self.reloads - 1) * self.reload_words
+        cycles: Array = np.floor((interval * self.problem.batch + depth) * self.reloads + loaded)
+        return cycles
 
     def fits(self, costs: PartCosts) -> bool:
         """Say whether the board has room for it."""

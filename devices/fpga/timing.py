@@ -83,7 +83,13 @@ class Timing(ABC):
 
 
 class Around(ABC):
-    """What changing one layer would do, to first order."""
+    """What changing one layer would do, to first order.
+
+    Attributes:
+        now: the depth without a change.
+    """
+
+    now: float
 
     @abstractmethod
     def depth(self, at: int, ways: Picked, interval: Array) -> Array:
@@ -138,7 +144,7 @@ class ReferenceTiming(Timing):
         words = float(rows[self.flow.first].words_in)
         decides, share = set(), 0.0
         at = max(range(len(rows)), key=depths.__getitem__)
-        depth = depths[at]
+        now = depths[at]
         while True:
             decides.add(at)
             row = rows[at]
@@ -152,7 +158,7 @@ class ReferenceTiming(Timing):
             before = max(squeezed, key=lambda one: depths[one] + interval * squeezed[one])
             share += squeezed[before]
             at = before
-        return _ReferencePath(list(rows), interval, self.flow.first, depth, share, decides)
+        return _ReferencePath(list(rows), interval, self.flow.first, now, share, decides)
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ class _ReferencePath(Around):
     rows: list[Picked]
     interval: float
     first: int
-    total: float
+    now: float
     share: float
     decides: set[int]
 
@@ -170,7 +176,7 @@ class _ReferencePath(Around):
         now, words = self.rows[at], self.rows[self.first].words_in
         own = words / (now.words_in * now.words_out)
         share: Array | float = self.share
-        found: Array = self.total + np.zeros_like(interval)
+        found: Array = self.now + np.zeros_like(interval)
         if at in self.decides:
             share = share - own + words / (ways.words_in * ways.words_out)
             found = found + ways.delay - now.delay
@@ -257,7 +263,9 @@ class PhysicalTiming(Timing):
             slopes[max(before[at], key=lambda one: times[one][0])][0] += by_start
             slopes[max(before[at], key=lambda one: times[one][1])][1] += by_end
         waits = float(self._waits(rows, interval))
-        return _PhysicalPath(times, arrivals, slopes, times[decides][1], waits, self.flow.whole)
+        last = times[decides][1]
+        now = max(0.0, last * waits - interval)
+        return _PhysicalPath(times, arrivals, slopes, last, waits, now, self.flow.whole)
 
 
 @dataclass(frozen=True)
@@ -269,6 +277,7 @@ class _PhysicalPath(Around):
     slopes: list[list[float]]
     last: float
     waits: float
+    now: float
     whole: Sequence[bool]
 
     def depth(self, at: int, ways: Picked, interval: Array) -> Array:

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brpnas.devices.fpga.builder import Builder, Pair, Value, Window
+from brpnas.devices.fpga.builder import Builder, Value
+from brpnas.devices.fpga.windows import Pair, Window
 from brpnas.errors import UserError
 
 __all__ = ["FUNCTIONS", "SAME", "SPELLINGS", "VIEWS", "Call"]
@@ -198,8 +199,8 @@ def hardswish(call: Call, x: Value) -> Value:
 
 
 def hardsigmoid(call: Call, x: Value) -> Value:
-    """Note a hard-sigmoid."""
-    return call.builder.hard_sigmoid(x)
+    """Add a hard-sigmoid."""
+    return call.builder.hard_sigmoid(call.name, x)
 
 
 def softmax(call: Call, x: Value, *_: object, **__: object) -> Value:
@@ -238,10 +239,21 @@ def cat(call: Call, tensors: Sequence[object], dim: int = 0) -> Value:
 
 
 def narrow(call: Call, x: Value, dim: int, start: int, length: int) -> Value:
-    """Keep the first channels."""
-    if call.dimensions != 4 or dim % 4 != 1 or start:
-        raise UserError(f"{length} from {start} on, along axis {dim}; accepted: the first channels")
-    return call.builder.first_channels(call.name, x, length)
+    """Keep a part along one axis."""
+    spans = [slice(None)] * call.dimensions
+    spans[dim] = slice(start, start + length)
+    return call.builder.part(call.name, x, spans)
+
+
+def getitem(call: Call, x: Value, index: object) -> Value:
+    """Keep a part: ranges along the axes, such as ``x[:, :, ::2, ::2]``."""
+    spans = list(index) if isinstance(index, list | tuple) else [index]
+    for at, span in enumerate(spans):
+        if span is Ellipsis:
+            spans[at : at + 1] = [slice(None)] * (call.dimensions - len(spans) + 1)
+    if not all(isinstance(span, slice) for span in spans):
+        raise UserError("an index that is no range; accepted: ranges, such as x[:, :, ::2, ::2]")
+    return call.builder.part(call.name, x, cast(list[slice], spans))
 
 
 def view(call: Call, x: Value, *_: object, **__: object) -> Value:
@@ -253,9 +265,10 @@ def pad(
     call: Call, x: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Value:
     """Pad with zeros; torch lists the last axis first."""
-    if mode != "constant" or value or call.dimensions != 4 or any(pad[4:]):
-        raise UserError("a padding with something else than zeros, or of channels")
-    left, right, top, bottom = [*pad, 0, 0][:4]
+    if mode != "constant" or value or call.dimensions != 4 or any(pad[6:]):
+        raise UserError("a padding with something else than zeros, or of the batch")
+    left, right, top, bottom, before, behind = [*pad, 0, 0, 0, 0][:6]
+    x = call.builder.pad_channels(call.name, x, before, behind)
     return call.builder.pad(x, (top, left, bottom, right))
 
 
@@ -299,6 +312,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "cat": cat,
     "concat": cat,
     "narrow": narrow,
+    "getitem": getitem,
     "view": view,
     "reshape": view,
     "flatten": view,
@@ -313,7 +327,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 }
 """By the name that torch gives the function, in any of its places."""
 
-VIEWS = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "narrow"}
+VIEWS = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "narrow", "getitem"}
 """Functions whose result shows the memory of their argument."""
 
 SAME = {"contiguous", "detach", "dropout", "dropout2d"}

@@ -15,7 +15,8 @@ from brpnas.devices.fpga.foldings import RESOURCES, Foldings, Words
 from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.mapping import Design, Part
 from brpnas.devices.fpga.network import INPUT, Network, Node
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 from brpnas.report.fpga import write_fpga_report
 from brpnas.report.fpga_layers import layer_rows, sum_rows

@@ -8,7 +8,8 @@ import pytest
 from brpnas.devices.fpga import read_platform
 from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.network import INPUT, Network, Node
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.report.fpga_pipeline import Lanes, pipeline_lanes, pipeline_svg
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from brpnas.devices.fpga.mapping.design import Design, Optimiser, Part, cut_places, reload_counts
 from brpnas.devices.fpga.mapping.explain import too_large
 from brpnas.devices.fpga.mapping.rule import smallest_part
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 
 __all__ = ["Annealing"]
 

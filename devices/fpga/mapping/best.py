@@ -21,7 +21,8 @@ from brpnas.devices.fpga.mapping.design import Design, Optimiser, Part, cut_plac
 from brpnas.devices.fpga.mapping.explain import too_large
 from brpnas.devices.fpga.mapping.fill import Filler
 from brpnas.devices.fpga.mapping.shares import Shares
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 
 __all__ = ["Best"]

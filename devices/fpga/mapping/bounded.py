@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from brpnas.devices.fpga.foldings import Foldings
 from brpnas.devices.fpga.many import Jury
 from brpnas.devices.fpga.mapping.shares import utilisation
-from brpnas.devices.fpga.partition import WAITING, Segment, squeeze_costs
+from brpnas.devices.fpga.partition import WAITING, Segment
+from brpnas.devices.fpga.squeezes import squeeze_table
 from brpnas.devices.fpga.timing import PhysicalTiming, Timing
 
 __all__ = ["Budget", "OutOfTime", "Quickest"]
@@ -136,8 +137,8 @@ class Quickest:
             outs, which_out = self.segment.ways[first].ports_out
             ins, which_in = self.segment.ways[second].ports_in
             width = self.problem.words.data
-            table = [[squeeze_costs(one, other, width) for other in ins] for one in outs]
-            shares = utilisation(np.array(table), self.problem)
+            table = squeeze_table(tuple(outs.tolist()), tuple(ins.tolist()), width)
+            shares = utilisation(table, self.problem)
             found[second].append((first, which_out, which_in, shares))
         return found
 

@@ -10,7 +10,8 @@ from brpnas.devices.fpga.mapping.cuts import Span, shortest_path
 from brpnas.devices.fpga.mapping.design import Design, Optimiser, Part, cut_places, reload_counts
 from brpnas.devices.fpga.mapping.explain import too_large
 from brpnas.devices.fpga.mapping.rule import Rule
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 
 __all__ = ["Brute"]

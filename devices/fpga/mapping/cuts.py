@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from brpnas.devices.fpga.partition import Problem
+from brpnas.devices.fpga.problem import Problem
 
 __all__ = ["Span", "shortest_path"]
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from brpnas.devices.fpga.partition import PartCosts, Problem, Segment
+from brpnas.devices.fpga.partition import PartCosts, Segment
+from brpnas.devices.fpga.problem import Problem
 
 __all__ = ["Design", "Optimiser", "Part", "cut_places", "reload_counts"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from brpnas.devices.fpga.foldings import RESOURCES
 from brpnas.devices.fpga.mapping.design import cut_places, reload_counts
 from brpnas.devices.fpga.mapping.fill import Filler
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 
 __all__ = ["too_large"]

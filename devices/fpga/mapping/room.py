@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,25 @@ _POWER = 4
 
 @dataclass(frozen=True)
 class _View:
-    """How long a choice takes, and what changing one layer would do to that."""
+    """How long a choice takes, and what changing one layer would do to that.
+
+    Attributes:
+        picked: the way to build each layer.
+        interval: cycles, with the wait for memory.
+        compute: cycles of the interval without that wait.
+        slowest: place of the layer with the longest latency.
+        others: ``compute`` without that layer.
+        around: what changing a layer would do to the depth.
+        taken: of the board, in one number.
+    """
 
     picked: list[Picked]
-    latencies: Array
     interval: float
-    depth: float
+    compute: float
+    slowest: int
+    others: float
     around: Around
+    taken: float
 
 
 class Room:
@@ -54,11 +67,13 @@ class Room:
         self._all, self._segment, self._kept = shares, shares.segment, interval
         table = np.column_stack([shares.shares, shares.traffic / interval])
         self._shares = np.split(table, shares.starts[1:])
-        self._allowed = [way.latency <= interval for way in self._segment.ways]
+        self._slow = [way.latency > interval for way in self._segment.ways]
         self._ports = self._segment.port_streams
         self.choice = list(choice)
         self.used = self._total(choice)
+        self._tables: dict[tuple[Any, ...], Array] = {}
         self._view: _View | None = None
+        self._tried: set[tuple[int, float]] = set()
 
     def _total(self, choice: Sequence[int]) -> Array:
         used = np.sum([share[row] for share, row in zip(self._shares, choice, strict=True)], axis=0)
@@ -81,11 +96,21 @@ class Room:
     def smaller(self, at: int) -> None:
         """Take the smallest way to build one layer, the others unchanged."""
         used = self._used(at)
-        scores = used.max(axis=1) + _SHARE_OF_SUM * used.mean(axis=1)
-        scores[~self._allowed[at]] = math.inf
+        scores = used.max(axis=0) + _SHARE_OF_SUM * used.mean(axis=0)
+        scores[self._slow[at]] = math.inf
         new = int(scores.argmin())
         if new != self.choice[at] and scores[new] < self.score - 1e-9:
-            self.choice[at], self.used, self._view = new, used[new], None
+            self._take(at, new, used[:, new])
+
+    def _take(self, at: int, row: int, used: Array) -> None:
+        """Build one layer in another way."""
+        self.choice[at], self.used = row, used
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was known of another choice."""
+        self._view = None
+        self._tried.clear()
 
     def smaller_chains(self, enough: float) -> None:
         """Take the cheapest ways to build chains of layers, if that is smaller in all.
@@ -112,7 +137,7 @@ class Room:
             prices = prices * np.exp(rate * (self.used - self.used.max()).clip(-1))
             prices = prices / prices.max()
         _, self.choice, self.used = best
-        self._view = None
+        self._forget()
 
     def _cheapest(self, chain: Sequence[int], prices: Array) -> None:
         """Choose the ways to build a chain that cost least."""
@@ -133,7 +158,7 @@ class Room:
                 own = own + self._before(at) @ prices
             if place == len(chain) - 1:
                 own = own + self._behind(at) @ prices
-            own[~self._allowed[at]] = math.inf
+            own[self._slow[at]] = math.inf
             own += arrived[which_in]
             left = np.full(len(outs), math.inf)
             np.minimum.at(left, which_out, own)
@@ -153,57 +178,52 @@ class Room:
             at: place of the layer.
             weight: cycles that the whole board is worth.
         """
-        used = self._used(at)
-        rows = np.flatnonzero(self._allowed[at] & (used.max(axis=1) <= 1))
-        if not len(rows):
+        if (at, weight) in self._tried:
             return False
+        self._tried.add((at, weight))
         view = self._view = self._view or self._look()
-        ways = self._segment.ways[at].picked(rows)
-        interval = self._intervals(view, at, ways, used[rows, -1])
-        guess = self._cycles(interval, view.around.depth(at, ways, interval), used[rows], weight)
-        new = int(guess.argmin())
-        row = int(rows[new])
-        now = float(self._cycles(view.interval, view.depth, self.used, weight))
+        used, ways = self._used(at), self._segment.ways[at]
+        others = view.others if at == view.slowest else view.compute
+        interval = np.maximum(np.maximum(others, used[-1] * self._kept), ways.latency)
+        batch = self._segment.problem.batch
+        guess = interval * batch + view.around.depth(at, ways, interval) + weight * _taken(used)
+        guess[self._slow[at] | (used.max(axis=0) > 1)] = math.inf
+        row = int(guess.argmin())
+        now = view.interval * batch + view.around.now + weight * view.taken
         enough = now * (1 - 1e-9) if self.used.max() <= 1 else math.inf
-        if row == self.choice[at] or guess[new] >= enough:
+        if row == self.choice[at] or guess[row] >= enough:
             return False
         picked = [*view.picked]
-        picked[at] = self._segment.ways[at].picked(row)
-        depth = float(self._segment.timing.depth(picked, float(interval[new])))
-        if float(self._cycles(interval[new], depth, used[row], weight)) >= enough:
+        picked[at] = ways.picked(row)
+        depth = float(self._segment.timing.depth(picked, float(interval[row])))
+        if interval[row] * batch + depth + weight * float(_taken(used[:, row])) >= enough:
             return False
-        self.choice[at], self.used, self._view = row, used[row], None
+        self._take(at, row, used[:, row])
         return True
-
-    def _cycles(
-        self, interval: Array | float, depth: Array | float, used: Array, weight: float
-    ) -> Array:
-        """Return the cycles of a batch, and what the room that is taken is worth."""
-        room = (used**_POWER).mean(axis=-1) ** (1 / _POWER)
-        cycles: Array = interval * self._segment.problem.batch + depth + weight * room
-        return cycles
-
-    def _intervals(self, view: _View, at: int, ways: Picked, traffic: Array) -> Array:
-        """Return the interval with each way to build a layer, (ways,)."""
-        others = np.delete(view.latencies, at).max(initial=self._segment.port_interval)
-        found: Array = np.maximum(np.maximum(others, traffic * self._kept), ways.latency)
-        return found
 
     def _look(self) -> _View:
         """See how long the choice takes."""
         picked = self._segment.picked(self.choice)
-        latencies = np.array([float(one.latency) for one in picked])
-        slowest = float(latencies.max(initial=self._segment.port_interval))
-        interval = max(slowest, float(self.used[-1]) * self._kept)
-        timing = self._segment.timing
-        depth = float(timing.depth(picked, interval))
-        return _View(picked, latencies, interval, depth, timing.around(picked, interval))
+        latencies = [float(one.latency) for one in picked]
+        slowest = max(range(len(latencies)), key=latencies.__getitem__)
+        others = max([self._segment.port_interval, *latencies[:slowest], *latencies[slowest + 1 :]])
+        compute = max(others, latencies[slowest])
+        interval = max(compute, float(self.used[-1]) * self._kept)
+        around = self._segment.timing.around(picked, interval)
+        return _View(picked, interval, compute, slowest, others, around, float(_taken(self.used)))
 
     def _used(self, at: int) -> Array:
-        """Return what the choice takes with each way to build a layer, (ways, resources)."""
-        ways: Array = self._shares[at] + self._before(at) + self._behind(at)
-        others: Array = self.used - ways[self.choice[at]]
-        return others + ways
+        """Return what the choice takes with each way to build a layer, (resources, ways)."""
+        segment, choice = self._segment, self.choice
+        outs = [segment.ways[one].picked(choice[one]).streams_out for one in segment.before[at]]
+        ins = [segment.ways[one].picked(choice[one]).streams_in for one in segment.after[at]]
+        key = at, *outs, *ins
+        ways = self._tables.get(key)
+        if ways is None:
+            sums: Array = self._shares[at] + self._before(at) + self._behind(at)
+            ways = self._tables[key] = np.ascontiguousarray(sums.T)
+        found: Array = (self.used - ways[:, choice[at]])[:, None] + ways
+        return found
 
     def _before(self, at: int) -> Array | float:
         """Return the shares of the squeezes before a layer, for each way to build it."""
@@ -224,3 +244,9 @@ class Room:
         if at in self._segment.sinks:
             found = found + self._all.beside(at, None, -self._ports[1])
         return found
+
+
+def _taken(used: Array) -> Array:
+    """Return shares of all resources as one number; used is (resources,) or (resources, ways)."""
+    mean: Array = np.add.reduce(used**_POWER, axis=0) / len(used)
+    return mean ** (1 / _POWER)

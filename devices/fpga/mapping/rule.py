@@ -16,7 +16,8 @@ from brpnas.devices.fpga.mapping.design import Design, Optimiser, Part, cut_plac
 from brpnas.devices.fpga.mapping.explain import too_large
 from brpnas.devices.fpga.mapping.fill import Filler
 from brpnas.devices.fpga.mapping.shares import utilisation
-from brpnas.devices.fpga.partition import PartCosts, Problem, Segment
+from brpnas.devices.fpga.partition import PartCosts, Segment
+from brpnas.devices.fpga.problem import Problem
 
 __all__ = ["Rule", "smallest_part"]
 

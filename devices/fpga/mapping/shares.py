@@ -7,13 +7,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.devices.fpga.partition import (
-    LOGIC_MARGIN,
-    LUTS_PER_BLOCK,
-    Problem,
-    Segment,
-    squeeze_costs,
-)
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import LOGIC_MARGIN, LUTS_PER_BLOCK, Problem
+from brpnas.devices.fpga.squeezes import squeeze_table
 
 __all__ = ["Shares", "utilisation"]
 
@@ -50,18 +46,13 @@ def _utilisation(resources: Array, limits: tuple[float, ...]) -> Array:
     )
 
 
-@lru_cache(maxsize=65536)
-def _squeeze(one: int, other: int, width: int, limits: tuple[float, ...]) -> Array:
-    """Return the shares of a squeeze, none of it of the memory's traffic."""
-    return np.append(_utilisation(np.array(squeeze_costs(one, other, width)), limits), 0.0)
-
-
 @lru_cache(maxsize=16384)
 def _squeezes(
     ones: tuple[int, ...], others: tuple[int, ...], width: int, limits: tuple[float, ...]
 ) -> Array:
-    """Return the shares of squeezes from each to each, (from, to, resources)."""
-    return np.array([[_squeeze(one, other, width, limits) for other in others] for one in ones])
+    """Return the shares of squeezes, none of it of the memory's traffic, (from, to, resources)."""
+    shares = _utilisation(squeeze_table(ones, others, width), limits)
+    return np.concatenate([shares, np.zeros((*shares.shape[:2], 1))], axis=2)
 
 
 class Shares:
@@ -120,7 +111,8 @@ class Shares:
 
     def squeeze(self, one: int, other: int) -> Array:
         """Return the shares of a squeeze between so many streams, (resources,)."""
-        return _squeeze(one, other, self.problem.words.data, self._limits)
+        found: Array = _squeezes((one,), (other,), self.problem.words.data, self._limits)[0, 0]
+        return found
 
     def beside(self, at: int, before: int | None, after: int | None) -> Array:
         """Return the shares of a squeeze beside a layer, for each way to build it.

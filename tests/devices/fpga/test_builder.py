@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from brpnas.devices.fpga.builder import Builder, Value, Window
+from brpnas.devices.fpga.builder import Builder, Value
 from brpnas.devices.fpga.network import INPUT, Network
+from brpnas.devices.fpga.windows import Window
 from brpnas.errors import UserError
 
 THREE = Window((3, 3), before=(1, 1), behind=(1, 1))
@@ -131,7 +132,7 @@ def test_the_average_of_all_is_a_global_pool(builder: Builder) -> None:
 
 
 def test_a_range_of_channels_is_a_split_that_drops_the_rest(builder: Builder) -> None:
-    node = builder.finish([builder.first_channels("first", builder.input, 3)]).nodes[0]
+    node = builder.finish([builder.part("first", builder.input, [slice(None), slice(3)])]).nodes[0]
     assert (node.kind, node.output, node.sizes["ports_out"]) == ("split", (8, 6, 3), 2)
     assert node.sizes["channels"] == 4
 
@@ -152,8 +153,47 @@ def test_a_gate_is_broadcast(builder: Builder) -> None:
 
 
 def test_a_hard_swish_in_parts(builder: Builder) -> None:
-    x = builder.eltwise("product", "mul", [builder.input, builder.hard_sigmoid(builder.input)])
-    assert shown(builder.finish([x])) == [("product", "hard_swish", (INPUT,))]
+    x = builder.input
+    y = builder.eltwise("product", "mul", [x, builder.hard_sigmoid("gate", x)])
+    assert shown(builder.finish([y])) == [("product", "hard_swish", (INPUT,))]
+
+
+def test_a_hard_sigmoid_of_something_else_is_a_layer(builder: Builder) -> None:
+    x = builder.input
+    gate = builder.hard_sigmoid("gate", builder.global_pool("mean", x))
+    y = builder.eltwise("scaled", "mul", [gate, x])
+    assert shown(builder.finish([y]))[1:] == [
+        ("mean", "global_pool", ("input_split",)),
+        ("gate", "hard_sigmoid", ("mean",)),
+        ("scaled", "eltwise", ("gate", "input_split")),
+    ]
+
+
+def test_the_first_channels_and_every_other_row_and_column(builder: Builder) -> None:
+    x = builder.part("part", builder.input, [slice(None), slice(0, 2), slice(None, None, 2)])
+    x = builder.part("rest", x, [slice(None)] * 3 + [slice(0, 6, 3)])
+    first, pool = builder.finish([x]).nodes
+    assert (first.kind, first.output) == ("split", (8, 6, 2))
+    # Two steps, as some files have them, are one: a window of one word that moves by 2 and 3.
+    assert (pool.name, pool.kind, pool.output) == ("rest", "pooling", (4, 2, 2))
+    assert (pool.sizes["stride_rows"], pool.sizes["stride_cols"]) == (2, 3)
+    assert pool.sizes["kernel_rows"] == pool.sizes["kernel_cols"] == 1
+
+
+def test_a_part_that_is_all_of_it(builder: Builder) -> None:
+    whole = [slice(0, 2**63 - 1)] * 4
+    assert builder.part("part", builder.input, whole) == builder.input
+    assert builder.pad_channels("pad", builder.input, 0, 0) == builder.input
+
+
+def test_channels_of_zeros(builder: Builder) -> None:
+    (node,) = builder.finish([builder.pad_channels("pad", builder.input, 2, 6)]).nodes
+    assert (node.kind, node.output, node.macs) == ("pad_channels", (8, 6, 12), 0)
+    assert (node.sizes["channels"], node.sizes["zeros_before"]) == (4, 2)
+
+
+def first(builder: Builder, x: Value) -> Value:
+    return builder.part("first", x, [slice(None), slice(2)])
 
 
 FLAT = "a flatten; accepted after one: an inner product"
@@ -166,18 +206,21 @@ FLAT = "a flatten; accepted after one: an inner product"
         (lambda b, x: conv(b, b.reshape(x, (1, 192))), f"a convolution after {FLAT}"),
         (lambda b, x: b.global_pool("p", b.reshape(x, (1, 192))), f"a global pool after {FLAT}"),
         (lambda b, x: b.relu("r", b.softmax(x)), "a ReLU after a softmax; accepted after one: no"),
-        (lambda b, x: b.relu("r", b.hard_sigmoid(x)), "accepted after one: its product"),
-        (lambda b, x: b.hard_sigmoid(x), "the end of the network after a hard-sigmoid"),
         (lambda b, x: b.reshape(x, (1, 6, 8, 4)), "reshape of 4 x 8 x 6 .* to 6 x 8 x 4; acc"),
         (lambda b, x: b.pad(x, (-1, 0, 0, 0)), "a padding of (-1, 0, 0, 0); accepted: from 0"),
-        (lambda b, x: b.first_channels("f", x, 5), "the first 5 of 4 channels"),
+        (lambda b, x: b.part("p", x, [slice(1)] * 2 + [slice(1, None)]), "0:1:1, 1:8:1, 0:6:1 of"),
+        (lambda b, x: b.part("p", x, [slice(1), slice(1, 3)]), "accepted: the first channels, and"),
+        (lambda b, x: b.part("p", x, [slice(1), slice(0)]), "the part 0:1:1, 0:0:1, 0:8:1, 0:6:1"),
+        (lambda b, x: b.part("p", x, [slice(1, None)]), "the part 1:1:1, 0:4:1"),
+        (lambda b, x: b.part("p", x, [slice(None)] * 2 + [slice(4)]), "of 4 x 8 x 6 (channels x"),
+        (lambda b, x: b.pad_channels("p", x, -1, 0), "a padding of -1 and 0 channels; accepted"),
         (lambda b, x: b.inner_product("i", x, 5, 3, bias=False), "for 5 words on an input of 192"),
         (lambda b, x: b.affine("a", x, (8, 6), 4, shift=False), "a constant of shape (8, 6)"),
         (lambda b, x: b.affine("a", x, (4,), 4, shift=False), "each of the 4 channels, or for all"),
         (lambda b, x: b.affine("a", x, (1, 1, 4, 1, 1), 4, shift=False), "a constant of shape"),
         (lambda b, x: b.concat("c", [x, b.global_pool("g", x)]), "a concatenation of different"),
         (
-            lambda b, x: b.eltwise("e", "add", [x, b.first_channels("f", x, 2)]),
+            lambda b, x: b.eltwise("e", "add", [x, first(b, x)]),
             "element-wise add of 8 x 6 x 4, 8 x 6 x 2 (rows x cols x channels); accepted: values",
         ),
         (

@@ -18,7 +18,8 @@ from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.from_torch import network_of
 from brpnas.devices.fpga.mapping import Best, Design, Part
 from brpnas.devices.fpga.network import Network
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 
 Write = Callable[[Any], Path]

@@ -10,7 +10,7 @@ import pytest
 from brpnas.devices.fpga import LAYERS, evaluate_layers, read_platform
 from brpnas.devices.fpga.foldings import RESOURCES, Foldings, Words, foldings_of, reloaded
 from brpnas.devices.fpga.network import INPUT, Network, Node
-from brpnas.devices.fpga.partition import Problem
+from brpnas.devices.fpga.problem import Problem
 
 WINDOW: dict[str, int] = {
     **dict.fromkeys(("kernel_rows", "kernel_cols"), 3),
@@ -47,6 +47,7 @@ NODES = [
     (node("split", 12, 12, ports_out=2), 6),
     (node("eltwise", 12, 12, ports_in=2, op_type="mul", broadcast=1), 6),
     (node("concat", (12, 8), 20, ports_in=2), 3),
+    (node("pad_channels", 12, 24, zeros_before=4, zeros_behind=8), 3),
 ]
 IDS = [str(one.kind) for one, _ in NODES]
 

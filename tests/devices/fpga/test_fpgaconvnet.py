@@ -17,7 +17,8 @@ from brpnas.devices.fpga.from_torch import network_of
 from brpnas.devices.fpga.mapping import Design, Part
 from brpnas.devices.fpga.memory import memory_blocks
 from brpnas.devices.fpga.network import Network
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 
 # The fields of fpgaconvnet.proto that are used.

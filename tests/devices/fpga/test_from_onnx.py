@@ -198,6 +198,12 @@ IMAGE = "1, 3, 8, 8"
         ("y = Clip(x, low, high)", {"low": (), "high": ()}, IMAGE, "relu"),
         ("y = HardSwish(x)", {}, IMAGE, "hard_swish"),
         ("h = HardSigmoid(x) y = Mul(h, x)", {}, IMAGE, "hard_swish"),
+        (
+            "g = GlobalAveragePool(x) h = HardSigmoid(g) y = Mul(h, x)",
+            {},
+            IMAGE,
+            "split, global_pool, hard_sigmoid, eltwise",
+        ),
         ("y = ReduceMean<axes=[-1, 2], keepdims=0>(x)", {}, IMAGE, "global_pool"),
         ("y = AveragePool<kernel_shape=[8, 8]>(x)", {}, IMAGE, "global_pool"),
         ("y = MaxPool<kernel_shape=[8, 8]>(x)", {}, IMAGE, "pooling"),
@@ -206,6 +212,15 @@ IMAGE = "1, 3, 8, 8"
         ("r = Relu(x) y = Sum(r, x, r)", {}, IMAGE, "split, relu, split, eltwise"),
         ("r = Relu(x) y = Concat<axis=-3>(r, x)", {}, IMAGE, "split, relu, concat"),
         ("y = Slice(x, f, t, a)", {"f": [0], "t": [2], "a": [1]}, IMAGE, "split"),
+        (
+            "s = Slice(x, f, t, r, two) q = Slice(s, f, t, c, two) y = Pad(q, p)",
+            {
+                **{"f": [0], "t": [2**62], "r": [2], "c": [-1], "two": [2]},
+                "p": [0, 2, 0, 0, 0, 3, 0, 0],
+            },
+            IMAGE,
+            "pooling, pad_channels",
+        ),
         (RESHAPED, COMPUTED, IMAGE, "inner_product"),
         (RESHAPED, COMPUTED, "n, 3, 8, 8", "inner_product"),
         (RESHAPED, COMPUTED, "6, 3, 8, 8", "inner_product"),
@@ -282,7 +297,7 @@ QUANTISED = "an FPGA has no layer for it; accepted: networks that are not quanti
             IMAGE,
             "a padding with something else than zeros",
         ),
-        ("y = Pad(x, p)", {"p": [0, 1, 0, 0, 0, 0, 0, 0]}, IMAGE, "accepted: of rows and cols"),
+        ("y = Pad(x, p)", {"p": [1, 0, 0, 0, 0, 0, 0, 0]}, IMAGE, "accepted: of channels, rows"),
         ("y = Reshape(x, r)", {"r": [3, 64]}, IMAGE, "a reshape of 3 x 8 x 8 .* to 64; accepted"),
         (
             "y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, s)",

@@ -19,8 +19,9 @@ from brpnas.devices.fpga.mapping import OPTIMISERS, Annealing, Best, Brute, Desi
 from brpnas.devices.fpga.mapping.cuts import Span, shortest_path
 from brpnas.devices.fpga.mapping.design import cut_places, reload_counts
 from brpnas.devices.fpga.network import INPUT, Network, Node
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
 from brpnas.devices.fpga.platform import Platform
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 
 SMALLEST = ("tiny_conv", "tiny_ip", "three_layer")
@@ -197,7 +198,7 @@ from pathlib import Path
 from brpnas.devices.fpga import read_platform
 from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.mapping import Annealing, Best, Rule
-from brpnas.devices.fpga.partition import Problem
+from brpnas.devices.fpga.problem import Problem
 problem = Problem(read_onnx(Path(sys.argv[1])), read_platform("zedboard"), batch=16)
 for optimiser in (Best(), Rule(), Annealing(seed=3, steps=500)):
     print([(p.segment.start, p.segment.reloads, p.choice) for p in optimiser.map(problem).parts])

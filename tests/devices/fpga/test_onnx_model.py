@@ -65,6 +65,34 @@ def test_several_inputs(save_onnx: Save) -> None:
         read_onnx(path)
 
 
+def test_paddings_that_the_graph_computes(save_onnx: Save) -> None:
+    """As exporters write them, from the axes' last to first and from the map's own channels."""
+    path = save_onnx(
+        """s = Shape(x)  c = Gather(s, one)  more = Sub(eight, c)  none = ConstantOfShape(six)
+        p = Concat<axis=0>(none, more, zero)  pairs = Reshape(p, two)
+        back = Slice(pairs, last, first, axis, last)  turned = Transpose<perm=[1, 0]>(back)
+        flat = Reshape(turned, last)  pads = Cast<to=7>(flat)  q = Pad(x, pads)
+        y = Relu(q)""",
+        {
+            **{"one": [1], "eight": [8], "six": [4], "zero": [0, 0, 0], "two": [-1, 2]},
+            **{"last": [-1], "first": [-9223372036854775807], "axis": [0]},
+        },
+    )
+    pad, _ = read_onnx(path).nodes
+    assert (pad.kind, pad.output) == ("pad_channels", (8, 8, 8))
+    assert (pad.sizes["zeros_before"], pad.sizes["zeros_behind"]) == (5, 0)
+
+
+def test_what_a_graph_computes_stays_small(save_onnx: Save) -> None:
+    path = save_onnx(
+        "many = ConstantOfShape(size) y = Pad(x, many)", {"size": [2**40]}, external=False
+    )
+    start = time.process_time()
+    with pytest.raises(UserError, match="layer 'y', of type Pad: its pads are not a constant"):
+        read_onnx(path)
+    assert time.process_time() - start < 1
+
+
 def test_names_cannot_steer_a_terminal(save_onnx: Save) -> None:
     path = save_onnx("y = Selu(x)")
     model = onnx.load(path)

@@ -19,8 +19,10 @@ from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.from_torch import network_of
 from brpnas.devices.fpga.many import Jury
 from brpnas.devices.fpga.network import INPUT, Network, Node
-from brpnas.devices.fpga.partition import Problem, Segment, squeeze_costs
+from brpnas.devices.fpga.partition import Segment
 from brpnas.devices.fpga.platform import Platform
+from brpnas.devices.fpga.problem import Problem
+from brpnas.devices.fpga.squeezes import squeeze_costs
 
 ZC706 = read_platform("zc706")
 WINDOW: dict[str, int] = {
