@@ -6,20 +6,19 @@ import math
 import platform as machine
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from brpnas.devices.fpga.foldings import RESOURCES
 from brpnas.devices.fpga.mapping import Design, Part
-from brpnas.devices.fpga.partition import LOGIC_MARGIN, LUTS_PER_BLOCK, Problem
+from brpnas.devices.fpga.problem import LOGIC_MARGIN, LUTS_PER_BLOCK, Problem
 from brpnas.errors import UserError
 from brpnas.report.fpga_layers import BuiltLayer, bottleneck, layer_rows, sum_rows
 from brpnas.report.fpga_pipeline import ROW_HEIGHT, pipeline_lanes, pipeline_svg
 from brpnas.report.fpga_roofline import Roofs, point_of, roofline_svg, roofs_of
+from brpnas.report.rendering import render
 from brpnas.values import readable
 
 __all__ = ["write_fpga_report"]
@@ -70,16 +69,12 @@ class _Bar:
 
 
 def _render(design: Design, command: str | None) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": readable, "count": _count, "percent": _percent}
-    environment.filters["time"] = _time
-    text = files("brpnas.report").joinpath("fpga.html").read_text(encoding="utf-8")
     problem, roofs = design.problem, roofs_of(design.problem)
     parts = [_part(number, part, design, roofs) for number, part in enumerate(design.parts, 1)]
     loads = design.seconds - sum(part["seconds"] for part in parts)
-    return environment.from_string(text).render(
+    return render(
+        "fpga.html",
+        {"count": _count, "percent": _percent, "time": _time},
         network=problem.network,
         board=problem.platform,
         asked=_asked(problem),

@@ -12,7 +12,7 @@ from brpnas.devices.fpga.export import bound_of, by_resource
 from brpnas.devices.fpga.foldings import Foldings
 from brpnas.devices.fpga.mapping import Part
 from brpnas.devices.fpga.memory import memory_blocks
-from brpnas.devices.fpga.partition import squeeze_costs
+from brpnas.devices.fpga.squeezes import squeeze_costs
 
 __all__ = ["BuiltLayer", "LayerRow", "bottleneck", "layer_rows", "sum_rows"]
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from brpnas.devices.fpga import evaluate_layers
 from brpnas.devices.fpga.mapping import Design, Part
-from brpnas.devices.fpga.partition import Problem
+from brpnas.devices.fpga.problem import Problem
 
 __all__ = ["Point", "Roofs", "point_of", "roofline_svg", "roofs_of"]
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -15,8 +12,8 @@ from brpnas.errors import UserError
 from brpnas.report.drawing import graph_svg
 from brpnas.report.history import History, read_history
 from brpnas.report.plots import save_plots
+from brpnas.report.rendering import embedded, render
 from brpnas.resolver import SPACES, resolve
-from brpnas.values import readable
 
 __all__ = ["write_report"]
 
@@ -61,9 +58,6 @@ def write_report(folder: Path | str) -> Path:
 
 
 def _render(history: History, plots: dict[str, Path]) -> str:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"number": readable, "when": _when}
-    text = files("brpnas.report").joinpath("report.html").read_text(encoding="utf-8")
     asked: dict[str, Any] = history.record["arguments"]
     result: dict[str, Any] = history.record["result"] or {}
     metrics = [column for column in _columns(history) if column in history.trace]
@@ -71,7 +65,8 @@ def _render(history: History, plots: dict[str, Path]) -> str:
     row = int(best[-1]) if len(best) else -1
     arch = str(history.trace["arch"][row]) if row >= 0 else None
     shown = {title: asked[name] for name, title in _ASKED.items() if asked.get(name) is not None}
-    return environment.from_string(text).render(
+    return render(
+        "report.html",
         asked=shown,
         limits=history.limits,
         arch=arch,
@@ -83,9 +78,7 @@ def _render(history: History, plots: dict[str, Path]) -> str:
         failed=int(np.isnan(history.values(history.accuracy)).sum()),
         beyond=int((~history.within()).sum()),
         wall_s=result.get("wall_s"),
-        plots={
-            title: base64.b64encode(path.read_bytes()).decode() for title, path in plots.items()
-        },
+        plots={title: embedded(path) for title, path in plots.items()},
         metrics=metrics,
         top=_top(history, metrics),
         record=history.record,
@@ -117,7 +110,3 @@ def _top(history: History, metrics: list[str]) -> list[dict[str, Any]]:
 def _drawing(space: str, arch: str) -> Markup:
     networks = resolve("space", space, SPACES)()
     return Markup(graph_svg(networks.graph(networks.parse(arch))))  # noqa: S704 - it escapes names
-
-
-def _when(time: str) -> str:
-    return time.replace("T", " ").replace("+00:00", " UTC")
