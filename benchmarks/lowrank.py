@@ -34,7 +34,7 @@ from brpnas.lowrank import (
 )
 from brpnas.models import BUILTIN, LoadedModel, load_model
 
-BATCH = 256
+BATCH = 64
 
 
 def time_decompositions(model: nn.Module, layers: Layers, method: str) -> None:
@@ -80,7 +80,7 @@ def compare_methods(
 ) -> None:
     """Print the accuracy with separable pairs everywhere, at half the multiply-accumulates."""
     start = time.perf_counter()
-    moments = gather_moments(model, layers, calibration.split(BATCH))
+    moments = gather_moments(model, layers, calibration.split(BATCH), len(calibration))
     print(
         f"{len(calibration)} images seen in {time.perf_counter() - start:.1f} s, "
         f"{moment_bytes(layers) / 1e6:.0f} MB of moments"

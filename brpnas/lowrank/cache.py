@@ -1,11 +1,13 @@
-"""Tensors kept on disk by the hash of what they were computed from."""
+"""What is kept of tensors: on disk by the hash of what they come from, in memory up to a size."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,10 +17,11 @@ from torch import Tensor
 from brpnas.errors import UserError
 from brpnas.files import replace_file
 
-__all__ = ["Cache", "content_hash", "model_hash"]
+__all__ = ["Cache", "Recent", "content_hash", "model_hash"]
 
 _log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]
+V = TypeVar("V")
 
 
 class Cache:
@@ -51,6 +54,53 @@ class Cache:
             if not path.exists():  # or another process has written the same meanwhile
                 raise UserError(f"{path}: cannot be written ({error})") from None
         return made
+
+
+class Recent(Generic[V]):
+    """Values with tensors that were asked for last, up to a number of bytes in all.
+
+    Args:
+        limit_bytes: those asked for longest ago go first; the last one stays, however large.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Hashable, make: Callable[[], V], *borrowed: Tensor) -> V:
+        """Return what is kept under a key; make and keep it where there is nothing.
+
+        Args:
+            key: of the value.
+            make: the value, an object with tensors, or a tuple of them.
+            borrowed: tensors that others hold anyway; they do not count.
+        """
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key][0]
+        value = make()
+        without = {tensor.untyped_storage().data_ptr() for tensor in borrowed}
+        sizes = {s.data_ptr(): s.nbytes() for s in map(Tensor.untyped_storage, _tensors(value))}
+        size = sum(sizes[place] for place in sizes.keys() - without)
+        self._values[key] = value, size
+        self.held_bytes += size
+        while self.held_bytes > self.limit_bytes and len(self._values) > 1:
+            self.held_bytes -= self._values.popitem(last=False)[1][1]
+        return value
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Yield the tensors that an object holds; a part of a tensor keeps the whole in memory."""
+    if isinstance(value, Tensor):
+        yield value
+    else:
+        held = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+        for part in value if isinstance(value, tuple) else held.values():
+            yield from _tensors(part)
 
 
 def _read(path: Path) -> Tensors:

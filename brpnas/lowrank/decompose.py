@@ -101,9 +101,9 @@ class Decomposition:
         if moment is not None and method.needs_moments:
             self._seen = moment.covariance if method.adds_bias else moment.second
             between, within = _factors(scheme, self._seen, weight.shape)
-            inner = _root(within, _RIDGE)
+            inner = root_of(within, _RIDGE)
             if method.adds_bias and self._places > 1:
-                self._outer = _root(between, _PLACES_RIDGE)
+                self._outer = root_of(between, _PLACES_RIDGE)
                 matrices = self._weighted_places(matrices, self._outer.T)
         self._weight, self._matrices, self._inner = weight, matrices, inner
         self._tall = matrices.shape[1] > matrices.shape[2]
@@ -183,7 +183,7 @@ class Decomposition:
         )
         target = self._weight.reshape(len(gram), -1, s.shape[1])
         lacking = target @ half.mT - given @ gram
-        lower = _root(gram, _RIDGE)
+        lower = root_of(gram, _RIDGE)
         better = given + torch.cholesky_solve(lacking.mT, lower).mT
         better = better.reshape(outputs, -1)
         return _from_outputs(self._scheme, better, second.shape, self._places)
@@ -264,7 +264,7 @@ def _factors(scheme: Scheme, s: Tensor, size: torch.Size) -> tuple[Tensor, Tenso
     return between, within.unsqueeze(0)
 
 
-def _root(matrix: Tensor, ridge: float) -> Tensor:
+def root_of(matrix: Tensor, ridge: float) -> Tensor:
     """Return the lower triangular L with L L^T = matrix + ridge; of zeros, the unit matrix.
 
     Args:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from brpnas.errors import UserError, unknown_name
-from brpnas.lowrank.cache import Cache, content_hash
+from brpnas.lowrank.cache import Cache, Recent, content_hash
 from brpnas.lowrank.decompose import (
     METHODS,
     Decomposition,
@@ -22,6 +21,7 @@ from brpnas.lowrank.modules import LayerWeights, PairWeights
 from brpnas.lowrank.moments import Moment
 from brpnas.lowrank.schemes import Choice, Pair, Scheme, check_choice
 from brpnas.lowrank.shapes import LayerShape
+from brpnas.lowrank.spectrum import Spectrum
 
 __all__ = ["Factors"]
 
@@ -32,8 +32,8 @@ _FORMAT = "lowrank 1"
 class Factors:
     """Finds weights for choices, and keeps what it found.
 
-    A decomposition of a layer in a scheme gives all ranks. It is kept in memory, and on disk where
-    a cache is given; the weights of the choices asked for last are kept too.
+    A decomposition of a layer in a scheme gives all ranks. Those asked for last are kept in memory,
+    and all on disk where a cache is given; the weights of the choices asked for last are kept too.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Factors:
         method: str = "output",
         moments: Mapping[str, Moment] | None = None,
         cache: Cache | None = None,
-        kept_choices: int = 4096,
+        memory_bytes: int = 1 << 30,
     ) -> None:
         """Keep a copy of the layers' weights, and decompose nothing yet.
 
@@ -53,7 +53,8 @@ class Factors:
             method: ``plain``, ``whitened`` or ``output`` (see `decompose`).
             moments: what the layers saw (`gather_moments`), for methods that need it.
             cache: of decompositions on disk.
-            kept_choices: whose weights are kept in memory.
+            memory_bytes: to keep decompositions and choices in, half for each; without the copy of
+                the weights, and the moments.
 
         Raises:
             UserError: an unknown method, or one that needs moments without them.
@@ -71,9 +72,9 @@ class Factors:
         self._moments = dict(moments or {}) if self.method.needs_moments else {}
         self._cache = cache
         self._keys: dict[str, str] = {}
-        self._decompositions: dict[tuple[str, Pair | None, Scheme], Decomposition] = {}
-        self._found: OrderedDict[tuple[str, Choice], tuple[LayerWeights, float]] = OrderedDict()
-        self._kept_choices = kept_choices
+        self._decompositions: Recent[Spectrum] = Recent(memory_bytes // 2)
+        self._found: Recent[tuple[LayerWeights, float]] = Recent(memory_bytes // 2)
+        self._errors: dict[tuple[str, Scheme], Tensor] = {}
         modules = dict(model.named_modules())
         self._weights: dict[str, Tensor] = {}
         self._biases: dict[str, Tensor | None] = {}
@@ -96,6 +97,10 @@ class Factors:
         """
         return self._find(name, choice)[0]
 
+    def dense(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """Return a layer's own weights and bias, float64, (outputs, inputs, height, width)."""
+        return self._weights[name], self._biases[name]
+
     def error(self, name: str, choice: Choice) -> float:
         """Return the mean squared change of a layer's outputs as a share of their power.
 
@@ -104,11 +109,32 @@ class Factors:
         """
         return self._find(name, choice)[1] if choice.pairs else 0.0
 
+    def errors(self, name: str, scheme: Scheme) -> Tensor:
+        """Return `error` for all ranks of a layer in a scheme, without making their weights.
+
+        Args:
+            name: of the layer.
+            scheme: that it has.
+
+        Returns:
+            Shape (ranks,), float64, for ``scheme.ranks(layers.shapes[name])``.
+
+        Raises:
+            UserError: no such layer, or none that has this scheme.
+        """
+        if (name, scheme) not in self._errors:
+            spectrum = self._whole(name, scheme)
+            self._errors[name, scheme] = spectrum.errors(self._weights[name])
+        return self._errors[name, scheme].clone()
+
     def energy(self, name: str, scheme: Scheme) -> Tensor:
         """Return the squared singular values of a layer in a scheme, (matrices, k), falling."""
+        return self._whole(name, scheme).energy
+
+    def _whole(self, name: str, scheme: Scheme) -> Spectrum:
         shape = self._shape(name)
         check_choice(name, shape, Choice((Pair(scheme, int(scheme.ranks(shape)[0])),)))
-        return self._decomposition(name, None, scheme, self._weights[name]).energy
+        return self._decomposition(name, None, scheme, self._weights[name])
 
     def _shape(self, name: str) -> LayerShape:
         if name in self.layers.left:
@@ -118,10 +144,9 @@ class Factors:
         return self.layers.shapes[name]
 
     def _find(self, name: str, choice: Choice) -> tuple[LayerWeights, float]:
-        key = (name, choice)
-        if key in self._found:
-            self._found.move_to_end(key)
-            return self._found[key]
+        return self._found.get((name, choice), lambda: self._make(name, choice))
+
+    def _make(self, name: str, choice: Choice) -> tuple[LayerWeights, float]:
         check_choice(name, self._shape(name), choice)
         left = self._weights[name]
         pairs: list[PairWeights] = []
@@ -140,32 +165,30 @@ class Factors:
                 lost = left.flatten(1) @ moment.mean
                 bias = lost if bias is None else bias + lost
         error = output_error(left, self._weights[name], seen)
-        self._found[key] = (LayerWeights(tuple(pairs), bias), error)
-        if len(self._found) > self._kept_choices:
-            self._found.popitem(last=False)
-        return self._found[key]
+        return LayerWeights(tuple(pairs), bias), error
 
     def _decomposition(
         self, name: str, before: Pair | None, scheme: Scheme, weight: Tensor
-    ) -> Decomposition:
+    ) -> Spectrum:
         """Return the decomposition of a layer's weights, or of what a first pair left of them."""
-        key = (name, before, scheme)
-        if key not in self._decompositions:
-            moment = self._moments.get(name)
-            basis = None
-            if self._cache is not None:
-                if name not in self._keys:
-                    seen = () if moment is None else (moment.second, moment.mean)
-                    self._keys[name] = content_hash(self._weights[name], *seen)
-                file = content_hash(
-                    _FORMAT, self._keys[name], self.method.name, str(before), str(scheme)
-                )
-                basis = self._cache.get(
-                    file,
-                    lambda: {"basis": Decomposition(scheme, weight, moment, self.method).basis},
-                )["basis"]
-            self._decompositions[key] = Decomposition(scheme, weight, moment, self.method, basis)
-        return self._decompositions[key]
+        moment = self._moments.get(name)
+
+        def make() -> Spectrum:
+            if self._cache is None:
+                return Spectrum(scheme, weight, moment, self.method)
+            if name not in self._keys:
+                seen = () if moment is None else (moment.second, moment.mean)
+                self._keys[name] = content_hash(self._weights[name], *seen)
+            file = content_hash(
+                _FORMAT, self._keys[name], self.method.name, str(before), str(scheme)
+            )
+            kept = self._cache.get(
+                file, lambda: {"basis": Spectrum(scheme, weight, moment, self.method).basis}
+            )
+            return Spectrum(scheme, weight, moment, self.method, kept["basis"])
+
+        shared = () if moment is None else (moment.second, moment.covariance)
+        return self._decompositions.get((name, before, scheme), make, self._weights[name], *shared)
 
 
 def _pair(decomposition: Decomposition, pair: Pair, size: torch.Size) -> tuple[PairWeights, Tensor]:

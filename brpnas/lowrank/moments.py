@@ -4,13 +4,18 @@ A layer's outputs are W z, where z is the patch of its input that an output posi
 numbers; of a linear layer, the vector). The mean squared change of the outputs, when W becomes V,
 is tr((W - V) S (W - V)^T) with S the mean of z z^T: so S says all that any scheme has to know.
 Patches exist for a few images at a time; the sums of their products are of float64.
+
+All patches of many images would cost ten times what the network itself does. Neighbours see nearly
+the same, so that a share of them, drawn at random from all images, tells as much.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,10 +27,12 @@ from brpnas.lowrank.cache import Cache, content_hash
 from brpnas.lowrank.layers import Layers, evaluation, layer_input
 from brpnas.lowrank.shapes import LayerShape
 
-__all__ = ["Moment", "cached_moments", "gather_moments", "moment_bytes"]
+__all__ = ["Moment", "cached_moments", "gather_moments", "moment_bytes", "padded"]
 
 _PATCH_NUMBERS = 1 << 23
 """Numbers of the patches that exist at a time: 32 MiB of float32."""
+_DRAWN = 1 << 16
+"""Patches of each layer that are drawn from all images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,44 +42,58 @@ class Moment:
     Attributes:
         second: mean of z z^T over images and positions, shape (C Kh Kw, C Kh Kw), float64.
         mean: mean of z, shape (C Kh Kw,), float64.
-        count: patches that were seen.
+        count: patches that it stands for.
     """
 
     second: Tensor
     mean: Tensor
     count: int
 
-    @property
+    @cached_property
     def covariance(self) -> Tensor:
         """Second moment about the mean, in the shape of ``second``."""
         return self.second - torch.outer(self.mean, self.mean)
 
 
 def moment_bytes(layers: Layers) -> int:
-    """Return the memory that the moments of all layers take, in bytes."""
-    return sum(8 * (shape.patch**2 + shape.patch) for shape in layers.shapes.values())
+    """Return the memory that the moments of all layers take, in bytes, with their covariances."""
+    return sum(8 * (2 * shape.patch**2 + shape.patch) for shape in layers.shapes.values())
 
 
 def gather_moments(
-    model: nn.Module, layers: Layers, batches: Iterable[Tensor]
+    model: nn.Module,
+    layers: Layers,
+    batches: Iterable[Tensor],
+    images: int | None = None,
+    seed: int = 0,
 ) -> dict[str, Moment]:
     """Run a network over images and return what each of its layers saw.
+
+    Of batches of 64 a network of small images runs faster than of more.
 
     Args:
         model: run in evaluation mode, and left as it was.
         layers: those of the network (`find_layers`); `moment_bytes` says what memory is needed,
             besides 32 MiB for patches and what the network itself takes for a batch.
         batches: images as the network takes them.
+        images: how many there are in all batches. Given that, 65,536 patches of each layer are
+            drawn, evenly from all images, where it sees more; otherwise all are taken.
+        seed: of what is drawn.
 
     Raises:
         UserError: no images, images that the network does not run on, or a layer that saw
             values that are not finite.
     """
-    sums = {name: _Sums(shape) for name, shape in layers.shapes.items()}
+    drawn = None if images is None else _DRAWN / images
+    sums = {
+        name: _Sums(shape, drawn, torch.Generator().manual_seed(seed))
+        for name, shape in layers.shapes.items()
+    }
+    running = [0]  # images of the batch that is run
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ANN401 - torch's signature
-            sums[name].add(module, layer_input(args, kwargs))
+            sums[name].add(module, layer_input(args, kwargs), running[0])
 
         return hook
 
@@ -82,6 +103,7 @@ def gather_moments(
             handle = modules[name].register_forward_pre_hook(note(name), with_kwargs=True)
             hooks.callback(handle.remove)
         for batch in batches:
+            running[0] = len(batch)
             try:
                 model(batch)
             except (RuntimeError, ValueError, TypeError) as error:
@@ -99,7 +121,8 @@ def cached_moments(
 
     Args:
         cache: on disk.
-        key: such as ``content_hash(model_hash(model.state_dict()), images)``.
+        key: such as ``content_hash(model_hash(model.state_dict()), images)``, with the seed where
+            patches are drawn.
         gather: makes them.
     """
 
@@ -123,18 +146,29 @@ def cached_moments(
 
 
 class _Sums:
-    """Sums over the patches of one layer."""
+    """Sums over the patches of one layer, of which so many are drawn for each image, or all."""
 
-    def __init__(self, shape: LayerShape) -> None:
+    def __init__(self, shape: LayerShape, drawn: float | None, generator: torch.Generator) -> None:
         self.second = torch.zeros(shape.patch, shape.patch, dtype=torch.float64)
         self.total = torch.zeros(shape.patch, dtype=torch.float64)
         self.count = 0
+        self._drawn, self._generator = drawn, generator
 
-    def add(self, module: nn.Module, x: Tensor) -> None:
-        for z in _patches(module, x):  # (patches, C Kh Kw)
-            self.second += (z.T @ z).to("cpu", torch.float64)
-            self.total += z.sum(0).to("cpu", torch.float64)
-            self.count += len(z)
+    def add(self, module: nn.Module, x: Tensor, images: int) -> None:
+        """Add what a layer sees in one call, which serves so many images."""
+        windows = windows_of(module, x)
+        count = windows.shape[:3].numel()
+        if not count:
+            return
+        chosen = count if self._drawn is None else min(count, math.ceil(self._drawn * images))
+        # One of each of as many spans of equal length: all of them where there are no more.
+        starts = torch.arange(chosen, dtype=torch.float64)
+        starts += torch.rand(chosen, dtype=torch.float64, generator=self._generator)
+        places = (starts * (count / chosen)).long().clamp(max=count - 1).to(x.device)
+        for z in patches_of(windows, places):  # (patches, C Kh Kw)
+            self.second += (z.T @ z).to("cpu", torch.float64) * (count / chosen)
+            self.total += z.sum(0).to("cpu", torch.float64) * (count / chosen)
+        self.count += count
 
     def moment(self, name: str) -> Moment:
         if not self.count:
@@ -145,24 +179,35 @@ class _Sums:
         return Moment(self.second / self.count, self.total / self.count, self.count)
 
 
-def _patches(module: nn.Module, x: Tensor) -> Iterable[Tensor]:
-    """Yield the patches that a layer sees, of a few images at a time, shape (patches, C Kh Kw)."""
+def windows_of(module: nn.Module, x: Tensor) -> Tensor:
+    """Return a view of what each output position sees: (images, rows, columns, C, Kh, Kw)."""
     # Sums of half-precision products would be of little use.
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
     if not isinstance(module, nn.Conv2d):
-        yield x.reshape(-1, x.shape[-1])
-        return
-    pads = [pad for before_after in reversed(_padding(module)) for pad in before_after]
-    kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
-    if any(pads):
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        x = F.pad(x, pads, mode)
-    numbers = x[0].numel() * kernel[0] * kernel[1] // (stride[0] * stride[1])
-    step = max(1, _PATCH_NUMBERS // max(1, numbers))
-    for start in range(0, len(x), step):
-        part = x[start : start + step]
-        z = F.unfold(part, kernel, dilation, 0, stride)  # (n, C K K, P)
-        yield z.transpose(1, 2).reshape(-1, z.shape[1])
+        return x.reshape(1, 1, -1, x.shape[-1], 1, 1)
+    x = padded(module, x)
+    sides = zip(module.kernel_size, module.stride, module.dilation, strict=True)
+    for side, (kernel, stride, dilation) in enumerate(sides):
+        x = x.unfold(2 + side, dilation * (kernel - 1) + 1, stride)[..., ::dilation]
+    return x.permute(0, 2, 3, 1, 4, 5)
+
+
+def patches_of(windows: Tensor, places: Tensor) -> Iterator[Tensor]:
+    """Yield the patches at these places, a few at a time, shape (patches, C Kh Kw)."""
+    step = max(1, _PATCH_NUMBERS // windows.shape[3:].numel())
+    rows, columns = windows.shape[1:3]
+    for part in torch.split(places, step):
+        image, place = part // (rows * columns), part % (rows * columns)
+        yield windows[image, place // columns, place % columns].flatten(1)
+
+
+def padded(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return the input of a convolution with the border that it adds."""
+    pads = [pad for before_after in reversed(_padding(layer)) for pad in before_after]
+    if not any(pads):
+        return x
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return F.pad(x, pads, mode)
 
 
 def _padding(layer: nn.Conv2d) -> list[tuple[int, int]]:

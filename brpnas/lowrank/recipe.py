@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from brpnas.errors import UserError, one_line
 from brpnas.files import replace_file
 from brpnas.lowrank.cache import model_hash
-from brpnas.lowrank.layers import Layers
+from brpnas.lowrank.layers import Layers, evaluation
 from brpnas.lowrank.modules import LayerWeights, from_state
 from brpnas.lowrank.schemes import Choice
 from brpnas.lowrank.surgery import Report, replace
@@ -35,12 +36,14 @@ class Recipe:
         choices: by the layer's name.
         method: how the pairs' weights were found, and what was done to them afterwards.
         state: of the compressed network.
+        source: what the network was that it was made from, in words; empty where that is unknown.
     """
 
     model_sha256: str
     choices: Mapping[str, Choice]
     method: str
     state: Mapping[str, Tensor]
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,12 @@ class _FromState:
 
 
 def save_recipe(
-    path: Path, model: nn.Module, compressed: nn.Module, report: Report, method: str
+    path: Path,
+    model: nn.Module,
+    compressed: nn.Module,
+    report: Report,
+    method: str,
+    source: str = "",
 ) -> None:
     """Write a recipe: a ``.json`` file, and its weights in a ``.safetensors`` file beside it.
 
@@ -63,10 +71,13 @@ def save_recipe(
         compressed: what became of it; its weights may have been changed since.
         report: what surgery did.
         method: how the weights were found, in words.
+        source: what the network is, in words, such as its name and the file of its weights.
 
     Raises:
         UserError: the files cannot be written.
     """
+    if path.suffix != ".json":
+        raise UserError(f"{path}: a recipe is a .json file")
     # Tensors that are held twice are written twice: safetensors refuses memory that is shared.
     state = {name: tensor.detach().cpu().clone() for name, tensor in _state(compressed).items()}
     content = save({name: tensor.contiguous() for name, tensor in state.items()})
@@ -75,6 +86,7 @@ def save_recipe(
         "model_sha256": model_hash(_state(model)),
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "method": method,
+        "source": source,
         "choices": {name: str(done.choice) for name, done in report.replaced.items()},
     }
     weights = path.with_suffix(".safetensors")
@@ -104,10 +116,10 @@ def read_recipe(path: Path) -> Recipe:
         for name, text in description["choices"].items():
             try:
                 choices[str(name)] = Choice.parse(str(text))
-            except UserError as error:
-                raise UserError(f"{path}: layer '{name}': {error}") from None
+            except (UserError, ValueError) as error:  # a number of thousands of digits
+                raise UserError(f"{path}: layer '{name}': {one_line(error)}") from None
         hashes = (str(description["model_sha256"]), str(description["weights_sha256"]))
-        method = str(description["method"])
+        method, source = str(description["method"]), str(description.get("source", ""))
     except KeyError as error:
         raise UserError(f"{path}: not a recipe: {error} is missing") from None
     except (TypeError, AttributeError) as error:
@@ -118,9 +130,9 @@ def read_recipe(path: Path) -> Recipe:
         if hashlib.sha256(content).hexdigest() != hashes[1]:
             raise UserError(f"{weights}: not the weights that {path.name} was written with")
         state = load(content)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{weights}: not readable ({one_line(error)})") from None
-    return Recipe(hashes[0], choices, method, state)
+    return Recipe(hashes[0], choices, method, state, source)
 
 
 def apply_recipe(recipe: Recipe, model: nn.Module, layers: Layers) -> tuple[nn.Module, Report]:
@@ -136,16 +148,29 @@ def apply_recipe(recipe: Recipe, model: nn.Module, layers: Layers) -> tuple[nn.M
     """
     here = model_hash(_state(model))
     if here != recipe.model_sha256:
+        made_from = f"{recipe.source}, " if recipe.source else ""
         raise UserError(
-            f"the recipe is of another network, or of other weights: it was made from "
+            f"the recipe is of another network, or of other weights: it was made from {made_from}"
             f"{recipe.model_sha256[:12]}..., this is {here[:12]}... (SHA-256 of all weights)"
         )
-    compressed, report = replace(model, recipe.choices, _FromState(layers, recipe.state))
     try:
+        compressed, report = replace(model, recipe.choices, _FromState(layers, recipe.state))
         compressed.load_state_dict(recipe.state)
-    except RuntimeError as error:
+        for name in report.replaced:
+            _check_shape(name, compressed.get_submodule(name), layers)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise UserError(f"the recipe's weights do not fit: {one_line(error)}") from None
     return compressed, report
+
+
+def _check_shape(name: str, module: nn.Module, layers: Layers) -> None:
+    """See to it that what takes a layer's place takes and returns what the layer does."""
+    shape = layers.shapes[name]
+    like = next(module.parameters())
+    with evaluation(module):
+        size = module(torch.zeros(shape.input_size, dtype=like.dtype, device=like.device)).shape
+    if size != shape.output_size:
+        raise ValueError(f"layer '{name}' returns {tuple(size)}, not {shape.output_size}")
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

@@ -31,7 +31,9 @@ __all__ = ["DENSE", "Choice", "Pair", "Scheme", "check_choice", "greatest_rank",
 
 Counts = NDArray[np.int64]
 _GROUPED = ("input", "output", "rows")
-_PAIR = re.compile(r"(?:(separable|plain)|(input|output|rows):g([1-9]\d*)):r([1-9]\d*)", re.ASCII)
+_PAIR = re.compile(
+    r"(?:(separable|plain)|(input|output|rows):g([1-9]\d{0,8})):r([1-9]\d{0,8})", re.ASCII
+)
 
 
 @dataclass(frozen=True, order=True)

@@ -126,6 +126,59 @@ def test_second_layer_is_the_best_there_is(resnet20: nn.Module, seen: Seen) -> N
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["conv1", "layer2.0.conv1", "linear"])
+def test_errors_of_all_ranks_are_those_of_each(
+    resnet20: nn.Module, seen: Seen, name: str, method: str
+) -> None:
+    factors, shape = _factors(resnet20, seen, method), seen[0].shapes[name]
+    for scheme in schemes_for(shape):
+        ranks = scheme.ranks(shape)
+        errors = factors.errors(name, scheme)
+        assert errors.shape == (len(ranks),)
+        assert float(errors[-1]) < 1e-8
+        for place in {0, len(ranks) // 3, len(ranks) - 2} & set(range(len(ranks))):
+            choice = Choice((Pair(scheme, int(ranks[place])),))
+            assert float(errors[place]) == pytest.approx(factors.error(name, choice), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_errors_of_rows_and_of_layers_that_see_nothing(method: str) -> None:
+    model, x = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 4)), torch.randn(50, 8)
+    with torch.no_grad():
+        model[0].weight[8:16] *= 0.1
+        model[2].weight.zero_()
+    layers = find_layers(model, x)
+    factors = Factors(model, layers, method, gather_moments(model, layers, [x]))
+    rows = Scheme("rows", 3)
+    expected = [
+        factors.error("0", Choice((Pair(rows, int(rank)),)))
+        for rank in rows.ranks(layers.shapes["0"])
+    ]
+    assert factors.errors("0", rows).tolist() == pytest.approx(expected, abs=1e-6)
+    assert factors.errors("2", Scheme("plain")).tolist() == [0.0] * 4
+
+
+def test_errors_of_schemes_that_a_layer_does_not_have(resnet20: nn.Module, seen: Seen) -> None:
+    with pytest.raises(UserError, match="its schemes are plain"):
+        _factors(resnet20, seen, "plain").errors("linear", Scheme("separable"))
+
+
+def test_memory_is_bounded(resnet20: nn.Module, seen: Seen) -> None:
+    """With room for a few, what is asked for last is there, and all is as with room for all."""
+    shape = seen[0].shapes[LAYER]
+    choices = [Choice((Pair(scheme, 3),)) for scheme in schemes_for(shape)]
+    little = Factors(resnet20, seen[0], "output", seen[1], memory_bytes=4 << 20)
+    much = _factors(resnet20, seen, "output")
+    for choice in choices:
+        assert little.error(LAYER, choice) == much.error(LAYER, choice)
+    for recent in (little._decompositions, little._found):
+        assert recent.held_bytes <= 2 << 20
+    assert 1 <= len(little._decompositions) < len(choices) == len(much._decompositions)
+    last = little.weights(LAYER, choices[-1])
+    assert little.weights(LAYER, choices[-1]) is last
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_singular_values_are_split_evenly(resnet20: nn.Module, seen: Seen, method: str) -> None:
     weight = resnet20.get_submodule(LAYER).weight.double().detach()
     for scheme in (Scheme("separable"), Scheme("input", 4), Scheme("output", 2)):

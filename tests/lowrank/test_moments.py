@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from brpnas.errors import UserError
 from brpnas.lowrank import (
     Cache,
+    Choice,
+    Factors,
     Moment,
     cached_moments,
     find_layers,
@@ -57,8 +59,55 @@ def test_batches_make_no_difference(resnet20: nn.Module, images: Tensor) -> None
         scale = float(moment.second.abs().max())
         assert float((moment.second - parts[name].second).abs().max()) < 1e-5 * scale
     assert moment_bytes(layers) == sum(
-        8 * (moment.second.numel() + moment.mean.numel()) for moment in whole.values()
+        8 * (moment.second.numel() + moment.covariance.numel() + moment.mean.numel())
+        for moment in whole.values()
     )
+
+
+def test_drawn_patches_tell_what_all_do(
+    resnet20: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights found with a quarter of the patches change the outputs by hardly more."""
+    images = images[:16]
+    layers = find_layers(resnet20, images[:1])
+    every = gather_moments(resnet20, layers, images.split(8))
+    same = gather_moments(resnet20, layers, images.split(8), len(images))
+    assert all(torch.equal(every[name].second, same[name].second) for name in every)
+    monkeypatch.setattr("brpnas.lowrank.moments._DRAWN", 1 << 12)
+    drawn = gather_moments(resnet20, layers, images.split(8), len(images), seed=1)
+    again = gather_moments(resnet20, layers, images.split(8), len(images), seed=1)
+    other = gather_moments(resnet20, layers, images.split(8), len(images), seed=2)
+    name, choice = "layer1.0.conv1", Choice.parse("separable:r12")
+    assert drawn[name].count == every[name].count == 16 * 32 * 32
+    assert torch.equal(drawn[name].second, again[name].second)
+    assert not torch.equal(drawn[name].second, other[name].second)
+    assert torch.equal(drawn["layer3.1.conv1"].second, every["layer3.1.conv1"].second)
+    errors = []
+    for moments in (every, drawn):
+        weights = Factors(resnet20, layers, "output", moments).weights(name, choice)
+        first, (second,) = weights.pairs[0].first[:, :, 0], weights.pairs[0].second
+        product = torch.einsum("rcw,orh->ochw", first, second[..., 0])
+        lost = (resnet20.get_submodule(name).weight.detach() - product).flatten(1)
+        errors.append(float((lost @ every[name].covariance * lost).sum()))
+    assert errors[0] < errors[1] < 1.1 * errors[0]
+
+
+def test_layers_called_on_several_sizes_weigh_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call on four times as many positions counts four times as much, drawn or not."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x).sum() + self.layer(0 * x[:, :, ::2, ::2]).sum()
+
+    model, x = Twice(), torch.ones(4, 1, 8, 8)
+    monkeypatch.setattr("brpnas.lowrank.moments._DRAWN", 32)
+    moment = gather_moments(model, find_layers(model, x), [x], 4)["layer"]
+    assert float(moment.second) == pytest.approx(0.8)
+    assert moment.count == 4 * 80
 
 
 def test_images_that_cannot_be_used() -> None:

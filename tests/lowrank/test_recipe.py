@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import random
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from brpnas.errors import UserError
@@ -53,6 +57,16 @@ def test_recipe_is_the_compressed_network(written: Written, images: Tensor) -> N
         assert torch.equal(again(images[:4]), compressed(images[:4]))
     names = {file.name for file in path.parent.iterdir()}
     assert names == {"recipe.json", "recipe.safetensors"}
+
+
+def test_a_recipe_says_what_it_was_made_from(written: Written) -> None:
+    path, model, compressed, layers, report = written
+    save_recipe(path, model, compressed, report, "plain", "resnet20-cifar, w.safetensors")
+    assert read_recipe(path).source == "resnet20-cifar, w.safetensors"
+    with pytest.raises(UserError, match=r"made from resnet20-cifar, w\.safetensors, \w{12}\.\.\."):
+        apply_recipe(read_recipe(path), compressed, layers)
+    _edit("source", None)(path)  # as early versions wrote it
+    assert read_recipe(path).source == ""
 
 
 def test_parts_of_different_ranks(tmp_path: Path) -> None:
@@ -105,6 +119,7 @@ def _edit(name: str, value: object) -> Callable[[Path], None]:
         (_edit("format", 2), "format 2, but this is 1"),
         (_edit("choices", None), "'choices' is missing"),
         (_edit("choices", {"linear": "plain:x"}), "recipe.json: .*is no choice"),
+        (_edit("choices", {"linear": "plain:r" + "9" * 5000}), "recipe.json: layer 'linear'"),
         (_edit("choices", ["linear"]), "recipe.json: not a recipe"),
     ],
 )
@@ -132,6 +147,65 @@ def test_choices_that_the_weights_do_not_fit(
     _edit("choices", choices)(path)
     with pytest.raises(UserError, match=said):
         apply_recipe(read_recipe(path), model, layers)
+
+
+def _replaced(name: str, tensor: Tensor) -> Callable[[Path], None]:
+    """Change a tensor, and its file's hash with it, as only a person or a program would."""
+
+    def replaced(path: Path) -> None:
+        weights = path.with_suffix(".safetensors")
+        weights.write_bytes(save({**load(weights.read_bytes()), name: tensor}))
+        _edit("weights_sha256", hashlib.sha256(weights.read_bytes()).hexdigest())(path)
+
+    return replaced
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("linear.0.weight", (6, 63), "do not fit"),
+        ("linear.0.weight", (6,), "do not fit"),
+        ("linear.1.weight", (9, 6), "do not fit"),
+        ("linear.1.bias", (), "do not fit"),
+        ("layer2.0.conv1.0.weight", (20, 4, 1, 3), "layer 'layer2.0.conv1' returns"),
+        ("layer2.0.conv1.1.weight", (32, 19, 1, 1), "do not fit"),
+        ("bn1.weight", (17,), "do not fit"),
+    ],
+)
+def test_weights_of_another_shape(
+    written: Written, name: str, shape: tuple[int, ...], said: str
+) -> None:
+    path, model, _, layers, _ = written
+    _replaced(name, torch.zeros(shape))(path)
+    with pytest.raises(UserError, match=said):
+        apply_recipe(read_recipe(path), model, layers)
+
+
+@pytest.mark.parametrize("kind", ["json", "safetensors"])
+def test_damage_of_any_kind_is_told(written: Written, kind: str) -> None:
+    """Bytes that are changed, lost or doubled: what is read is whole, or the user's error."""
+    path, model, _, layers, _ = written
+    file = path.with_suffix(f".{kind}")
+    whole, rng, told = file.read_bytes(), random.Random(0), 0  # noqa: S311 - no secret
+    for _ in range(60):
+        damaged, place = bytearray(whole), rng.randrange(min(len(whole), 2000))
+        size = rng.randrange(1, 20)
+        damaged[place : place + size] = rng.choice((b"", b"[", b"9" * 5000, damaged[place:]))
+        file.write_bytes(damaged)
+        if kind == "safetensors":  # or its hash alone would tell
+            _edit("weights_sha256", hashlib.sha256(damaged).hexdigest())(path)
+        with contextlib.suppress(UserError):
+            apply_recipe(read_recipe(path), model, layers)
+            continue
+        told += 1
+    assert told > 40
+
+
+def test_only_json_files(written: Written, tmp_path: Path) -> None:
+    """The weights' file would have the same name."""
+    _, model, compressed, _, report = written
+    with pytest.raises(UserError, match=r"a recipe is a \.json file"):
+        save_recipe(tmp_path / "r.safetensors", model, compressed, report, "plain")
 
 
 def test_nothing_is_half_written(written: Written, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""Multiply-accumulates of a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from brpnas.lowrank.layers import evaluation
+
+__all__ = ["count_macs"]
+
+_ATEN = torch.ops.aten
+_WITH_WEIGHTS = (_ATEN.convolution, _ATEN._convolution, _ATEN.mm, _ATEN.addmm)
+
+
+def count_macs(model: nn.Module, example: Tensor) -> int:
+    """Run a network once and count what convolutions and linear layers multiply.
+
+    Products of activations, as in attention, do not count: they hold no weights, and which of
+    torch's ways to compute them is taken depends on more than the network.
+
+    Args:
+        model: run in evaluation mode, and left as it was.
+        example: an input with its batch dimension; the whole batch counts.
+    """
+    with evaluation(model), FlopCounterMode(display=False) as counter:
+        model(example)
+    counts = counter.get_flop_counts().get("Global", {})
+    return sum(int(counts.get(kind, 0)) for kind in _WITH_WEIGHTS) // 2

@@ -1,0 +1,111 @@
+"""Many low-rank versions of a network in one, of which any mixture can be run.
+
+Pairs are linear: multiplied out, an option is a weight of its layer's size, and a mixture of
+options is a layer with the mixture of their weights. So a pass through the super-network costs
+what one through the network costs, however many options it mixes, and all of them get gradients.
+`train_supernet` chooses among them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from brpnas.errors import unknown_name
+from brpnas.lowrank.cache import content_hash, model_hash
+from brpnas.lowrank.costs import Costs
+from brpnas.lowrank.equivalent import equivalent_weight
+from brpnas.lowrank.schemes import Choice, check_choice
+from brpnas.lowrank.surgery import WeightSource
+
+__all__ = ["SuperNetwork"]
+
+
+class SuperNetwork:
+    """A network with several options for some of its layers.
+
+    Its weights are fixed, and it runs in evaluation mode. It holds a weight of the layer's size
+    for each option.
+
+    Attributes:
+        options: by the layer's name.
+        costs: of the options, in the same order.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: WeightSource,
+        options: Mapping[str, Sequence[Choice]],
+        costs: Mapping[str, Sequence[float]],
+        fixed_cost: float = 0.0,
+    ) -> None:
+        """Multiply all options out.
+
+        Args:
+            model: the network; left as it is.
+            source: of the weights of its options, such as `Factors`.
+            options: by the layer's name, ``dense`` among them.
+            costs: of the layer with each option, in the same order: multiply-accumulates,
+                parameters or milliseconds; costs of layers add up.
+            fixed_cost: of everything else in the network.
+
+        Raises:
+            UserError: an unknown layer, options that it does not have, or that are there twice;
+                no ``dense`` among them; costs of another number, negative or not finite.
+        """
+        for name in options:
+            if name not in source.layers.shapes:
+                raise unknown_name("layer", name, source.layers.shapes)
+        self.options = {name: tuple(choices) for name, choices in options.items()}
+        self.costs = Costs(self.options, costs, fixed_cost)
+        self._model = copy.deepcopy(model).eval().requires_grad_(False)
+        modules = dict(self._model.named_modules())
+        self._weights: dict[str, Tensor] = {}  # (options, numbers of the layer's weight)
+        self._biases: dict[str, Tensor] = {}  # (options, outputs)
+        self._sizes: dict[str, torch.Size] = {}
+        for name, choices in self.options.items():
+            shape, layer = source.layers.shapes[name], modules[name]
+            assert isinstance(layer, nn.Conv2d | nn.Linear)  # noqa: S101 - for the type checker
+            if layer.bias is None:  # an option may have one
+                layer.bias = nn.Parameter(layer.weight.new_zeros(shape.outputs), False)
+            weights, biases = [], []
+            for choice in choices:
+                check_choice(name, shape, choice)
+                weight, bias = layer.weight.detach(), layer.bias.detach()
+                if choice.pairs:
+                    found = source.weights(name, choice)
+                    weight = equivalent_weight(found, shape).to(layer.weight)
+                    bias = torch.zeros_like(bias) if found.bias is None else found.bias.to(bias)
+                weights.append(weight.flatten())
+                biases.append(bias)
+            self._sizes[name] = layer.weight.shape
+            self._weights[name] = torch.stack(weights)
+            self._biases[name] = torch.stack(biases)
+
+    def forward(self, mixture: Tensor, images: Tensor) -> Tensor:
+        """Return the scores, shape (images, classes), of the network with mixed options.
+
+        Args:
+            mixture: the share of each option, shape (layers, most options of a layer): what
+                stands behind a layer's last option is not read.
+            images: as the network takes them.
+        """
+        mixed = {}
+        for shares, (name, weights) in zip(mixture, self._weights.items(), strict=True):
+            row = shares[: len(weights)].to(weights)
+            mixed[f"{name}.weight"] = (row @ weights).view(self._sizes[name])
+            mixed[f"{name}.bias"] = row @ self._biases[name]
+        scores: Tensor = functional_call(self._model, mixed, (images,))
+        return scores
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of the network, its options and what they cost."""
+        names = [f"{name}: {', '.join(map(str, all_))}" for name, all_ in self.options.items()]
+        fixed = {name: x for name, x in self._model.state_dict().items() if isinstance(x, Tensor)}
+        hashes = map(model_hash, (fixed, self._weights, self._biases))
+        return content_hash(*names, *hashes, self.costs.options, str(self.costs.fixed))

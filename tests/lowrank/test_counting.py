@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brpnas.lowrank import find_layers
+from brpnas.lowrank.counting import count_macs
+
+
+def test_convolution_and_linear_layer_by_hand() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, (3, 5), stride=2, padding=(1, 2)),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=4),
+        nn.Flatten(),
+        nn.Linear(8 * 2 * 2, 10),
+    )
+    by_hand = 8 * 3 * 15 * 4 * 4 + 8 * 2 * 9 * 2 * 2 + 320
+    assert count_macs(model, torch.zeros(1, 3, 8, 8)) == by_hand
+    assert count_macs(model, torch.zeros(3, 3, 8, 8)) == 3 * by_hand
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_transformer_layer_by_hand_where_torch_has_a_faster_way(frozen: bool) -> None:
+    tokens, width, hidden = 5, 16, 32
+    model = nn.TransformerEncoderLayer(width, 2, hidden, batch_first=True)
+    model.requires_grad_(not frozen)
+    projections = tokens * width * width * 4
+    attention = 2 * tokens * tokens * width
+    assert count_macs(model, torch.zeros(1, tokens, width)) == (
+        projections + attention + 2 * tokens * width * hidden
+    )
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert model.training
+
+
+def test_rest_of_a_vision_transformer_is_its_attention(vit: nn.Module, images: Tensor) -> None:
+    layers = find_layers(vit, images[:1])
+    rest = count_macs(vit, images[:1]) - sum(one.macs for one in layers.shapes.values())
+    assert rest == 6 * 2 * 65 * 65 * 128  # blocks, products, tokens, tokens, width
