@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "reproducible": set(),
     "lowrank": {"errors", "files"},
-    "spaces": {"errors"},
+    "spaces": {"errors", "lowrank"},
     "datasets": {"errors", "spaces"},
     "predictors": {"errors", "files", "spaces", "reproducible"},
     "devices": {"errors", "executors", "files", "foreign", "spaces"},
@@ -35,11 +35,18 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors", "foreign", "images"},
     "evaluate": {
         *("errors", "files", "spaces", "datasets", "devices", "executors", "reproducible"),
-        *("images", "models"),
+        *("images", "lowrank", "models"),
     },
+    "compressing": {
+        *("errors", "lowrank", "spaces", "models", "images", "devices", "executors", "predictors"),
+        *("evaluate", "search", "run", "resolver"),
+    },
+    "exporting": {"errors", "foreign", "devices", "lowrank", "models"},
     "values": set(),
     "run": {"errors", "files", "values"},
-    "search": {"errors", "spaces", "predictors", "evaluate.evaluator", "run", "reproducible"},
+    "search": {
+        *("errors", "lowrank", "spaces", "predictors", "evaluate.evaluator", "run", "reproducible"),
+    },
 }
 FREE = {"cli", "comparing", "judging", "measuring", "report", "resolver", "sources", "testing"}
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from brpnas import __version__
 from brpnas.cli._output import printable
 from brpnas.cli.compare import compare
+from brpnas.cli.compress import compress
 from brpnas.cli.datasets import datasets
 from brpnas.cli.devices import devices
 from brpnas.cli.evaluate import evaluate
@@ -76,6 +77,7 @@ app.command()(train)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(compress)
 app.command()(measure)
 app.add_typer(datasets, name="datasets")
 app.add_typer(devices, name="devices")

@@ -11,6 +11,7 @@ from torch import nn
 
 from brpnas.images import CIFAR10, IMAGENET, Normalisation
 from brpnas.models.digits_cnn import digits_cnn
+from brpnas.models.efficientnet_lite import efficientnet_lite0
 from brpnas.models.resnet_cifar import resnet_cifar
 from brpnas.models.vit_cifar import vit_cifar
 
@@ -18,6 +19,8 @@ __all__ = ["BUILTIN", "DIGITS_PIXELS", "Builtin"]
 
 DIGITS_PIXELS = Normalisation((0.266712,), (0.317857,))
 """Mean and deviation of the training images of `brpnas.evaluate.digits.distorted_digits`."""
+_MINUS_ONE_TO_ONE = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+"""(x - 127) / 128 for x in 0 .. 255."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ BUILTIN: dict[str, Builtin] = {
         (3, 32, 32),
         10,
         CIFAR10,
+    ),
+    "efficientnet-lite0": Builtin(
+        "EfficientNet-Lite0 for ImageNet",
+        efficientnet_lite0,
+        (3, 224, 224),
+        1000,
+        _MINUS_ONE_TO_ONE,
     ),
 }
 """By the name that users type."""

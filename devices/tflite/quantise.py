@@ -74,10 +74,25 @@ def quantise(
     try:
         with quiet():
             work: Any = quantizer.Quantizer(model.content, quantization_recipe=recipe)
-            ranges = work.calibrate({key: [{name: one} for one in calibration]}, num_threads=1)
+            ranges = _ranges(work, key, [{name: one} for one in calibration])
             done = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:
         raise UserError(f"model '{model.name}' cannot become int8: {one_line(error)}") from error
     version = importlib.metadata.version("ai-edge-quantizer")
     maker = f"{model.maker}, ai-edge-quantizer {version}"
     return TFLiteModel(model.name, bytes(done.quantized_model), maker)
+
+
+def _ranges(work: Any, key: str, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: ANN401 - untyped
+    """Return the least and greatest values of every tensor over all examples.
+
+    The quantizer averages the ranges of several examples, so that larger values saturate.
+    """
+    ranges: dict[str, Any] = {}
+    for example in examples:
+        for tensor, seen in work.calibrate({key: [example]}, num_threads=1).items():
+            known = ranges.setdefault(tensor, dict(seen))
+            for end, wider in (("min", np.minimum), ("max", np.maximum)):
+                if end in seen:
+                    known[end] = wider(known[end], seen[end])
+    return ranges

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -10,7 +11,9 @@ from torch import nn
 from brpnas.devices.macs import MacCounter
 from brpnas.devices.tflite import convert
 from brpnas.images import ImageSet
+from brpnas.lowrank import Choice, Factors, Pair, find_layers, replace, schemes_for
 from brpnas.models import BUILTIN, LoadedModel, load_model
+from brpnas.models.efficientnet_lite import efficientnet_lite0
 from brpnas.models.resnet_cifar import resnet_cifar
 
 WEIGHTS = {
@@ -49,6 +52,52 @@ def test_the_first_test_images_of_cifar(shared: Path, name: str, count: int) -> 
 def test_published_accuracy(shared: Path, name: str, count: int) -> None:
     """One image of 10,000 may lie on the border and turn with the order of a sum."""
     assert right(*loaded(shared, name)) == pytest.approx(count, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("count", "known"), [(24, 20), pytest.param(1300, 1070, marks=pytest.mark.slow)]
+)
+def test_efficientnet_lite0_on_imagenet(
+    shared: Path, tmp_path: Path, count: int, known: int
+) -> None:
+    weights = shared / "weights" / "efficientnet_lite0_imagenet.safetensors"
+    model = load_model("efficientnet-lite0", weights)
+    some = pq.read_table(shared / "data" / "imagenet_val_1300_227px.parquet").slice(0, count)
+    pq.write_table(some, tmp_path / "some.parquet")
+    photographs = model.read_images(tmp_path / "some.parquet")
+    assert right(model, photographs) == pytest.approx(known, abs=2)
+
+
+def test_efficientnet_lite0_is_the_published_one() -> None:
+    """4.7 million parameters."""
+    params = sum(one.numel() for one in efficientnet_lite0().parameters())
+    assert params / 1e6 == pytest.approx(4.7, abs=0.05)
+
+
+def test_every_layer_of_efficientnet_lite0_can_be_replaced() -> None:
+    """But the depthwise ones; its padding does not ask the layers."""
+    network, x = efficientnet_lite0().eval(), torch.rand(1, 3, 33, 32)
+    layers = find_layers(network, x)
+    assert len(layers.shapes) == 15 + 16 + 3
+    assert all(name.endswith("_depthwise_conv") for name in layers.left)
+    choices = {name: Choice((Pair(schemes_for(one)[0], 1),)) for name, one in layers.shapes.items()}
+    smaller, _ = replace(network, choices, Factors(network, layers, "plain"))
+    with torch.no_grad():
+        assert smaller(x).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (227, 225), (31, 48)])
+def test_efficientnet_lite0_pads_as_tensorflow_does(size: tuple[int, int]) -> None:
+    """SAME: a stride halves a size, and rounds up, whatever the kernel."""
+    network = efficientnet_lite0().eval()
+    rows, cols = size
+    for _ in range(5):
+        rows, cols = -(-rows // 2), -(-cols // 2)
+    seen: list[torch.Size] = []
+    network.get_submodule("_conv_head").register_forward_hook(lambda *a: seen.append(a[2].shape))
+    with torch.no_grad():
+        network(torch.zeros(1, 3, *size))
+    assert seen == [(1, 1280, rows, cols)]
 
 
 @pytest.mark.parametrize("name", BUILTIN)
