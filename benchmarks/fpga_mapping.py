@@ -30,7 +30,8 @@ from brpnas.devices.fpga.from_torch import network_of
 from brpnas.devices.fpga.many import Jury
 from brpnas.devices.fpga.mapping import OPTIMISERS, Brute
 from brpnas.devices.fpga.network import Network
-from brpnas.devices.fpga.partition import Problem, Segment
+from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 
 BRUTE_S = 60.0

@@ -19,6 +19,7 @@ from brpnas.values import finite, readable
 
 __all__ = [
     "command_line",
+    "given",
     "note",
     "number",
     "print_json",
@@ -111,12 +112,12 @@ def refuse(ctx: typer.Context, name: str, owner: str) -> None:
         name: of the option's parameter.
         owner: the option that it goes with.
     """
-    if _given(ctx, name):
+    if given(ctx, name):
         (option,) = (one.opts[0] for one in ctx.command.params if one.name == name)
         raise UserError(f"{option} goes with {owner}")
 
 
-def _given(ctx: typer.Context, name: str) -> bool:
+def given(ctx: typer.Context, name: str) -> bool:
     """Tell whether an option was given on the command line."""
     # By name: typer has its own copy of the enumeration of sources.
     source = ctx.get_parameter_source(name)
@@ -133,7 +134,7 @@ def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:
     words = ["brpnas", str(ctx.info_name)]
     for parameter in ctx.command.params:
         value = ctx.params.get(str(parameter.name))
-        if parameter.name in leave_out or value is None or not _given(ctx, str(parameter.name)):
+        if parameter.name in leave_out or value is None or not given(ctx, str(parameter.name)):
             continue
         if isinstance(value, bool):
             names = parameter.opts if value else parameter.secondary_opts

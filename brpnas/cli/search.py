@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from brpnas.cli._options import Json, SpaceName, jobs_option, predictor_option, seed_option
+from brpnas.cli._compressing import OF_LOWRANK, search_lowrank
+from brpnas.cli._names import SPACE_NAMES, either
+from brpnas.cli._options import Json, jobs_option, predictor_option, seed_option
 from brpnas.cli._output import (
     command_line,
     note,
@@ -37,7 +39,7 @@ __all__ = ["search"]
 
 # What a resumed search may change: where things are, not what they are.
 _FREE = ("command", "table", "latency_table", "train_on", "test_on", "jobs", "serial", "address")
-_DETAILS = ("ctx", "out", "resume", "as_json")
+_DETAILS = ("ctx", "out", "resume", "as_json", *OF_LOWRANK)
 _OF_TRAINING = (
     *("train_on", "test_on", "valid_fraction", "epochs", "channels", "cells_per_stage"),
     *("batch_size", "learning_rate", "crop", "flip", "seeds", "jobs"),
@@ -45,11 +47,18 @@ _OF_TRAINING = (
 _OF_TIMING = ("device", "serial", "address", "delegate", "precision", "rounds")
 _TIMING = "Measuring during the search (with --device)"
 _TRAINING = "Training on your own images (with --train-on)"
+_COMPRESSING = "Compressing a trained network (with --space lowrank)"
 
 
 def search(
     ctx: typer.Context,
-    space: SpaceName = "nasbench201",
+    space: Annotated[
+        str,
+        typer.Option(
+            help=f"Space of networks: {either((*SPACE_NAMES, 'lowrank'))}, the low-rank versions "
+            "of a network that is trained already."
+        ),
+    ] = "nasbench201",
     table: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +98,11 @@ def search(
         ),
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="How to choose: brp, random, evolution, local or reinforce.")
+        str,
+        typer.Option(
+            help="How to choose: brp, random, evolution, local or reinforce; in lowrank: brp, "
+            "random, evolution, knapsack, greedy or gradient."
+        ),
     ] = "brp",
     predictor: Annotated[
         str, predictor_option("What brp learns with, for accuracy and for limits")
@@ -196,11 +209,115 @@ def search(
     jobs: Annotated[
         int | None, jobs_option("Networks trained, or mapped to an FPGA,", _TRAINING)
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compress: a name from `brpnas models list`, package.module:function, a "
+            ".pt2 file, or a name of timm.",
+            show_default="digits-cnn, which comes with weights and images",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Its weights: .safetensors.", rich_help_panel=_COMPRESSING),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images like those it was made for, to judge by: .npz with x and perhaps y, "
+            "a folder, or .parquet.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images with labels that the search never sees: the front is tested on them.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            help="What to save: macs, params or latency.",
+            show_default="latency with --device or without --model, else macs",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the original's cost that the answer may have, such as 0.5; without it "
+            "the whole front is searched.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="none: versions are compared with the original; calibration: with the labels of "
+            "the calibration images.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = "none",
+    repair: Annotated[
+        str,
+        typer.Option(
+            help="What is done to the versions of the front at the end, without training data: "
+            "none, bn, lsq, synthetic or calibration.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = "none",
+    keep: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Versions of the front to finish and save.", rich_help_panel=_COMPRESSING
+        ),
+    ] = 10,
+    images: Annotated[
+        int,
+        typer.Option(
+            min=16,
+            help="Calibration images to use, drawn at random.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = 4096,
+    weights_by: Annotated[
+        str,
+        typer.Option(
+            help="How low-rank weights are found: output (least error of what a layer returns), "
+            "whitened or plain (singular value decomposition).",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = "output",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps decompositions for other searches.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = None,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published",
+            help="Let --strategy gradient take the schedule of SVD-NAS: hours.",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = False,
 ) -> None:
     """Find the best network: evaluate a few, predict the rest, evaluate what looks best.
 
-    Without any option, searches NAS-Bench-201 cells in the table that comes with the package.
+    Without any option, searches NAS-Bench-201 cells in the table that comes with the package;
+    with --space lowrank alone, compresses the network that comes with it for this machine.
     """
+    if space == "lowrank":
+        search_lowrank(ctx)
+        return
+    for name in OF_LOWRANK:
+        refuse(ctx, name, "--space lowrank")
+
     import brpnas.search
     from brpnas import sources
     from brpnas.devices.fpga.device import is_fpga

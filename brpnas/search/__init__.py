@@ -4,9 +4,17 @@ from typing import Any
 
 from brpnas.search.brp import BRPSchedule, BRPSearch
 from brpnas.search.evolution import Evolution
+from brpnas.search.front_problem import FrontMember, FrontProblem, FrontResult, on_front
 from brpnas.search.local import LocalSearch
-from brpnas.search.loop import SearchResult, search
-from brpnas.search.problem import Candidate, Constraint, Observation, Problem, check_reachable
+from brpnas.search.loop import Task, search
+from brpnas.search.problem import (
+    Candidate,
+    Constraint,
+    Observation,
+    Problem,
+    SearchResult,
+    check_reachable,
+)
 from brpnas.search.random import RandomSearch
 from brpnas.search.reinforce import Reinforce
 from brpnas.search.strategy import Strategy
@@ -18,6 +26,9 @@ __all__ = [
     "Candidate",
     "Constraint",
     "Evolution",
+    "FrontMember",
+    "FrontProblem",
+    "FrontResult",
     "LocalSearch",
     "Observation",
     "Problem",
@@ -25,7 +36,9 @@ __all__ = [
     "Reinforce",
     "SearchResult",
     "Strategy",
+    "Task",
     "check_reachable",
+    "on_front",
     "search",
 ]
 

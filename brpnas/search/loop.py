@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from brpnas.errors import UserError, unknown_name
 from brpnas.evaluate.evaluator import Evaluator
 from brpnas.run import Run, Step
-from brpnas.search.problem import Candidate, Observation, Problem
+from brpnas.search.problem import Candidate, Observation
 from brpnas.search.strategy import Strategy
 from brpnas.spaces import Architecture
 
-__all__ = ["SearchResult", "search"]
+__all__ = ["Task", "search"]
 
 A = TypeVar("A", bound=Architecture)
+R = TypeVar("R", covariant=True)
 
 
-@dataclass(frozen=True)
-class SearchResult(Generic[A]):
-    """What a search found.
+class Task(Protocol[A, R]):
+    """What is asked of a search: `Problem` (one best network) or `FrontProblem` (many)."""
 
-    Attributes:
-        best: the network with the largest measured objective among those that keep all limits;
-            the first of them among equals.
-        metrics: everything the evaluator says of it; NaN where missing.
-        step: its row in the trace, from 0.
-        evaluated: networks asked for.
-        failed: how many of them have no objective.
-    """
+    @property
+    def metrics(self) -> Sequence[str]:
+        """What a strategy is told of a network, by name: the objective is the first."""
+        ...
 
-    best: A
-    metrics: dict[str, float]
-    step: int
-    evaluated: int
-    failed: int
+    @property
+    def size(self) -> int | None:
+        """How many networks there are to choose from; None: more than any budget."""
+        ...
+
+    def observe(self, arch: A, metrics: Mapping[str, float]) -> Observation[A]:
+        """Return what a strategy is told."""
+        ...
+
+    def conclude(self, seen: Sequence[Observation[A]], steps: Sequence[Step]) -> R:
+        """Return what a search found; UserError if nothing."""
+        ...
 
 
 def search(
-    problem: Problem[A],
+    problem: Task[A, R],
     strategy: Strategy[A],
     evaluator: Evaluator[A],
     budget: int,
     run: Run | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> SearchResult[A]:
+) -> R:
     """Ask a fresh strategy for networks and evaluate them until the budget is spent.
 
     If the run holds a trace already, the same strategy is asked again and answered from the
@@ -63,18 +65,18 @@ def search(
         progress: called with (networks done, budget) after every network.
 
     Returns:
-        The best network.
+        What the problem makes of it: the best network, or the best of each cost.
 
     Raises:
         UserError: impossible budget, unknown metric, a trace that the strategy does not repeat,
             no network that keeps the limits (the trace is saved before).
     """
-    if not 1 <= budget <= len(problem.pool):
+    if budget < 1 or (problem.size is not None and budget > problem.size):
         raise UserError(
-            f"budget {budget} is out of range: there are {len(problem.pool)} networks to choose "
-            "from, and at least 1 has to be evaluated"
+            f"budget {budget} is out of range: there are {problem.size} networks to choose from, "
+            "and at least 1 has to be evaluated"
         )
-    for metric in (problem.objective, *(limit.metric for limit in problem.constraints)):
+    for metric in problem.metrics:
         if metric not in evaluator.metrics:
             raise unknown_name("metric", metric, evaluator.metrics)
     steps: list[Step] = []
@@ -87,13 +89,7 @@ def search(
         told = len(seen)
         for candidate, step in zip(asked, _answer(asked, recorded, evaluator, run), strict=True):
             steps.append(step)
-            seen.append(
-                Observation(
-                    candidate.arch,
-                    step.metrics[problem.objective],
-                    {limit.metric: step.metrics[limit.metric] for limit in problem.constraints},
-                )
-            )
+            seen.append(problem.observe(candidate.arch, step.metrics))
             if progress:
                 progress(len(seen), budget)
         strategy.tell(seen[told:])
@@ -101,7 +97,7 @@ def search(
         raise _other_trace(f"it has more than the {len(seen)} networks of this search")
     if run:
         run.save()
-    return _conclude(problem, seen, steps)
+    return problem.conclude(seen, steps)
 
 
 def _answer(
@@ -142,28 +138,3 @@ def _other_trace(difference: str) -> UserError:
         f"the recorded trace is not the one of this search: {difference}; the code or its inputs "
         "changed since the run began, so start it anew in another folder"
     )
-
-
-def _conclude(
-    problem: Problem[A], seen: Sequence[Observation[A]], steps: Sequence[Step]
-) -> SearchResult[A]:
-    failed = sum(not np.isfinite(observation.objective) for observation in seen)
-    if failed == len(seen):
-        error = next((f": {step.error}" for step in steps if step.error), "")
-        raise UserError(f"none of {len(seen)} networks has a value of {problem.objective}{error}")
-    best = max(range(len(seen)), key=lambda place: problem.merit(seen[place]))
-    if not problem.feasible(seen[best]):
-        raise UserError(
-            f"none of {len(seen)} networks keeps the limits: {_smallest(problem, seen)}"
-        )
-    return SearchResult(seen[best].arch, steps[best].metrics, best, len(seen), failed)
-
-
-def _smallest(problem: Problem[A], seen: Sequence[Observation[A]]) -> str:
-    parts = []
-    for limit in problem.constraints:
-        costs = [observation.costs[limit.metric] for observation in seen]
-        known = [cost for cost in costs if np.isfinite(cost)]
-        smallest = f"the smallest seen is {min(known):g}" if known else "no value is known"
-        parts.append(f"{limit.metric} must be at most {limit.limit:g}, {smallest}")
-    return "; ".join(parts)

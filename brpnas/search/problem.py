@@ -11,9 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError
+from brpnas.run import Step
 from brpnas.spaces import Architecture, FiniteSpace
 
-__all__ = ["Candidate", "Constraint", "Observation", "Problem", "check_reachable"]
+__all__ = [
+    "Candidate",
+    "Constraint",
+    "Observation",
+    "Problem",
+    "SearchResult",
+    "check_reachable",
+]
 
 A = TypeVar("A", bound=Architecture)
 
@@ -90,6 +98,26 @@ class Observation(Generic[A]):
     costs: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class SearchResult(Generic[A]):
+    """What a search found.
+
+    Attributes:
+        best: the network with the largest measured objective among those that keep all limits;
+            the first of them among equals.
+        metrics: everything the evaluator says of it; NaN where missing.
+        step: its row in the trace, from 0.
+        evaluated: networks asked for.
+        failed: how many of them have no objective.
+    """
+
+    best: A
+    metrics: dict[str, float]
+    step: int
+    evaluated: int
+    failed: int
+
+
 class Problem(Generic[A]):
     """The networks to choose from, the metric to maximise and the limits to keep.
 
@@ -114,6 +142,21 @@ class Problem(Generic[A]):
         self._index = {arch: place for place, arch in enumerate(self.pool)}
         if len(self._index) != len(self.pool):
             raise UserError("the pool of networks holds some network twice")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a strategy is told of a network: the objective and the limited metrics."""
+        return (self.objective, *(limit.metric for limit in self.constraints))
+
+    @property
+    def size(self) -> int:
+        """How many networks there are to choose from."""
+        return len(self.pool)
+
+    def observe(self, arch: A, metrics: Mapping[str, float]) -> Observation[A]:
+        """Return what a strategy is told of a network."""
+        costs = {limit.metric: metrics[limit.metric] for limit in self.constraints}
+        return Observation(arch, metrics[self.objective], costs)
 
     def find(self, arch: A) -> A | None:
         """Return the pool's own writing of a network: itself, else the first of its function."""
@@ -162,3 +205,38 @@ class Problem(Generic[A]):
             return (-np.inf, -np.inf)
         violation = self.violation(observation)
         return (-violation, observation.objective)
+
+    def conclude(self, seen: Sequence[Observation[A]], steps: Sequence[Step]) -> SearchResult[A]:
+        """Return the best network of a search.
+
+        Raises:
+            UserError: none has an objective, or none keeps the limits.
+        """
+        failed = count_failed(seen, steps, self.objective)
+        best = max(range(len(seen)), key=lambda place: self.merit(seen[place]))
+        if not self.feasible(seen[best]):
+            smallest = self._smallest(seen)
+            raise UserError(f"none of {len(seen)} networks keeps the limits: {smallest}")
+        return SearchResult(seen[best].arch, steps[best].metrics, best, len(seen), failed)
+
+    def _smallest(self, seen: Sequence[Observation[A]]) -> str:
+        parts = []
+        for limit in self.constraints:
+            costs = [observation.costs[limit.metric] for observation in seen]
+            known = [cost for cost in costs if np.isfinite(cost)]
+            smallest = f"the smallest seen is {min(known):g}" if known else "no value is known"
+            parts.append(f"{limit.metric} must be at most {limit.limit:g}, {smallest}")
+        return "; ".join(parts)
+
+
+def count_failed(seen: Sequence[Observation[A]], steps: Sequence[Step], objective: str) -> int:
+    """Return how many networks have no objective.
+
+    Raises:
+        UserError: none has one; says why the first failed.
+    """
+    failed = sum(not np.isfinite(observation.objective) for observation in seen)
+    if failed == len(seen):
+        error = next((f": {step.error}" for step in steps if step.error), "")
+        raise UserError(f"none of {len(seen)} networks has a value of {objective}{error}")
+    return failed

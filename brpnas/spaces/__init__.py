@@ -1,5 +1,6 @@
 """What can be chosen: spaces of networks, their architectures and graphs."""
 
+from brpnas.spaces.lowrank import LowRankNetwork, LowRankSpace
 from brpnas.spaces.nasbench101 import Cell101, NASBench101
 from brpnas.spaces.nasbench201 import Cell, NASBench201
 from brpnas.spaces.space import (
@@ -20,6 +21,8 @@ __all__ = [
     "FiniteSpace",
     "Graph",
     "GraphSchema",
+    "LowRankNetwork",
+    "LowRankSpace",
     "NASBench101",
     "NASBench201",
     "NetworkShape",

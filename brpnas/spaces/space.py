@@ -142,6 +142,14 @@ class Space(ABC, Generic[A]):
         """
         return arch
 
+    def mutate(self, arch: A, rng: np.random.Generator) -> A:
+        """Return another architecture that is near.
+
+        Raises:
+            UserError: the space knows no neighbours, or the architecture has none.
+        """
+        raise UserError(f"space '{self.name}' has no neighbours (asked for {arch}, {rng})")
+
     def build(self, arch: A, shape: NetworkShape | None = None) -> nn.Module:
         """Make the torch module, with freshly initialised weights.
 

@@ -6,16 +6,18 @@ Needs pytest, which the ``dev`` extra installs.
 import pytest
 
 # Before the import: so that a failing assert shows its values, as in a test file.
-for _module in ("devices", "predictors", "spaces", "strategies"):
+for _module in ("devices", "fronts", "predictors", "spaces", "strategies"):
     pytest.register_assert_rewrite(f"brpnas.testing.{_module}")
 
 from brpnas.testing.devices import LiteRTDeviceContract, NamedSource, ScriptedDevice
+from brpnas.testing.fronts import FrontStrategyContract, SyntheticFront
 from brpnas.testing.predictors import PredictorContract
 from brpnas.testing.spaces import SpaceContract
 from brpnas.testing.strategies import StrategyContract
 from brpnas.testing.synthetic import LinearPredictor, SyntheticEvaluator, synthetic_problem
 
 __all__ = [
+    "FrontStrategyContract",
     "LinearPredictor",
     "LiteRTDeviceContract",
     "NamedSource",
@@ -24,5 +26,6 @@ __all__ = [
     "SpaceContract",
     "StrategyContract",
     "SyntheticEvaluator",
+    "SyntheticFront",
     "synthetic_problem",
 ]

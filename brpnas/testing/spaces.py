@@ -137,6 +137,18 @@ class SpaceContract:
             assert mutant in finite.neighbours(arch)
             assert finite.mutate(arch, same) == mutant
 
+    def test_mutants_are_others_and_in_the_space(self, space: Space[Any]) -> None:
+        """They can be written and drawn; the seed decides which one."""
+        if type(space).mutate is Space.mutate:
+            pytest.skip("a space without neighbours")
+        rng, same = np.random.default_rng(0), np.random.default_rng(0)
+        for arch in _draw(space):
+            mutant = space.mutate(arch, rng)
+            assert mutant != arch
+            assert space.parse(str(mutant)) == mutant
+            assert space.graph(mutant).schema == space.schema
+            assert space.mutate(arch, same) == mutant
+
     def test_options_decode_back(self, space: Space[Any]) -> None:
         """What is encoded is in range and decodes to the same architecture."""
         categorical = _categorical(space)

@@ -126,7 +126,7 @@ def test_damages_are_what_linear_networks_change(kind: str, method: str) -> None
     options = {name: choices(texts), "head": choices("plain:r1 plain:r2")}
     expected = measured(model, factors, options, x)
     assert float(expected.min()) > 1e-6
-    assert damages(model, factors, options, x, 60) == pytest.approx(expected, rel=0.15)
+    assert damages(model, factors, options, x, 30) == pytest.approx(expected, rel=0.2)
 
 
 def test_signs_are_seeded_and_batches_add_up() -> None:
@@ -227,10 +227,11 @@ def test_what_are_no_scores_is_the_users_error() -> None:
 
 
 def test_mild_choices_of_a_trained_network(resnet20: nn.Module, images: Tensor) -> None:
+    images = images[:32]
     factors = factors_of(resnet20, images)
     options = {
-        "layer1.0.conv2": choices("separable:r36 input:g1:r14"),
-        "layer2.0.conv1": choices("output:g1:r14 separable:r40"),  # with a stride
+        "layer1.0.conv2": choices("separable:r36"),
+        "layer2.0.conv1": choices("output:g1:r14"),  # with a stride
         "layer3.1.conv2": choices("input:g2:r63"),
         "linear": choices("plain:r7"),
     }

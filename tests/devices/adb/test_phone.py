@@ -131,7 +131,7 @@ def test_overhead_of_the_link(
         device.wait_until_fit(nothing_said)
         device.time(model)
         overheads.append(time.perf_counter() - began - (emulated.inference_s - before))
-    assert statistics.median(overheads) < 0.1
+    assert statistics.median(overheads) < 0.5  # a pause, or a wait for an answer, would be more
 
 
 def test_the_commands_fit_into_the_oldest_adbs_packet(

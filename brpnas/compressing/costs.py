@@ -1,0 +1,218 @@
+"""What low-rank versions of a network cost on a device, and how each option adds to that."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import brpnas
+from brpnas.compressing.subject import Subject
+from brpnas.devices.connect import connect
+from brpnas.devices.fpga.device import is_fpga, open_fpga
+from brpnas.devices.fpga.from_torch import network_of
+from brpnas.devices.fpga.network import Network
+from brpnas.devices.profile import read_profile
+from brpnas.devices.sweep import describe_series, exclusive
+from brpnas.devices.tflite.convert import convert
+from brpnas.devices.tflite.model import TFLiteModel
+from brpnas.devices.timing import TimingPlan
+from brpnas.errors import UserError
+from brpnas.evaluate.computed import ComputingEvaluator
+from brpnas.evaluate.evaluator import Evaluator
+from brpnas.evaluate.measured import MeasuringEvaluator
+from brpnas.executors import InProcess
+from brpnas.lowrank import content_hash
+from brpnas.predictors import Predictor
+from brpnas.spaces import LowRankNetwork
+
+__all__ = ["Device", "additive_costs", "check_device", "counted_costs", "open_device"]
+
+LATENCY = "latency_ms"
+
+
+@dataclass(frozen=True, eq=False)
+class Device:
+    """A device that tells what a low-rank network takes on it.
+
+    Attributes:
+        evaluator: finds the latency of networks; ``latency_ms`` is among its metrics.
+        identity: what makes two devices the same, for the run's record.
+    """
+
+    evaluator: Evaluator[LowRankNetwork]
+    identity: Mapping[str, str]
+
+
+def check_device(name: str) -> bool:
+    """Return whether a device is timed, not computed, without connecting to it.
+
+    Raises:
+        UserError: no such device.
+    """
+    if is_fpga(name):
+        open_fpga(name)
+        return False
+    read_profile(name)
+    return True
+
+
+def open_device(
+    name: str,
+    subject: Subject,
+    folder: Path,
+    rounds: int,
+    serial: str | None,
+    address: str | None,
+    say: Callable[[str], None],
+    stack: ExitStack,
+) -> Device:
+    """Connect to a device.
+
+    Args:
+        name: a profile's name or file, or ``fpga:PLATFORM``.
+        subject: whose low-rank versions are to be run.
+        folder: of the run; keeps what was measured.
+        rounds: how often each network has its turn.
+        serial: of a phone.
+        address: of a phone in the network.
+        say: called with lines for people.
+        stack: closes what was opened.
+
+    Raises:
+        UserError: no such device, or it is not fit to be measured on.
+    """
+    if is_fpga(name):
+        board = open_fpga(name)
+        mapping: ComputingEvaluator[LowRankNetwork] = ComputingEvaluator(
+            board,
+            stack.enter_context(InProcess(retries=0)),
+            lambda arch: _Mapped(subject, arch),
+        )
+        return Device(mapping, dict(board.identity()))
+    profile = read_profile(name)
+    plan = TimingPlan(rounds=rounds, threads=profile.threads)
+    device = stack.enter_context(connect(profile, plan, serial=serial, address=address))
+    stack.enter_context(exclusive(device.identity()))
+    timing: MeasuringEvaluator[LowRankNetwork] = MeasuringEvaluator(
+        device,
+        folder,
+        stack.enter_context(InProcess()),
+        lambda arch: _Converted(subject, arch),
+        say,
+    )
+    identity = describe_series(device, rounds=str(rounds), precision="fp32")
+    return Device(timing, dict(identity))
+
+
+@dataclass(frozen=True, eq=False)
+class _Built:
+    """A low-rank version of a network, which stays in this process."""
+
+    subject: Subject
+    arch: LowRankNetwork
+
+    @property
+    def name(self) -> str:
+        """The architecture's text."""
+        return str(self.arch)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of network, architecture and this program's version; weights cost no time."""
+        return content_hash(
+            brpnas.__version__,
+            repr(self.subject.model),
+            self.subject.factors.method.name,
+            str(self._example.shape),
+            self.name,
+        )
+
+    @property
+    def _example(self) -> Tensor:
+        return self.subject.images.calibration[:1]
+
+    def _module(self) -> nn.Module:
+        return self.subject.build(self.arch)
+
+
+class _Converted(_Built):
+    """The version as a TFLite model."""
+
+    def __call__(self) -> TFLiteModel:
+        """Convert it."""
+        return convert(self._module(), self._example, self.name)
+
+
+class _Mapped(_Built):
+    """The version as layers of an FPGA."""
+
+    def __call__(self) -> Network:
+        """Read it."""
+        return network_of(self._module(), self._example, self.name)
+
+
+def counted_costs(subject: Subject, cost: str) -> tuple[dict[str, NDArray[np.float64]], float]:
+    """Return what each option of each layer costs on paper, and what all else does.
+
+    Args:
+        subject: the network.
+        cost: ``macs`` or ``params``.
+    """
+    space = subject.space
+    count = space.macs if cost == "macs" else space.params
+    return _differences(subject, lambda archs: np.array([count(arch) for arch in archs], float))
+
+
+def additive_costs(
+    subject: Subject, predictor: Predictor, whole: float
+) -> tuple[dict[str, NDArray[np.float64]], float]:
+    """Return what each option of each layer costs, as a fitted predictor tells it.
+
+    Args:
+        subject: the network.
+        predictor: of the cost.
+        whole: the cost of the network as it is, which is known better than predicted.
+
+    Returns:
+        The same as `counted_costs`: predictions of networks with one layer replaced.
+    """
+
+    def predicted(archs: Sequence[LowRankNetwork]) -> NDArray[np.float64]:
+        said = predictor.predict([subject.space.graph(arch) for arch in archs]).mean
+        scaled: NDArray[np.float64] = said * (whole / said[0])
+        return scaled
+
+    return _differences(subject, predicted)
+
+
+def _differences(
+    subject: Subject, count: Callable[[Sequence[LowRankNetwork]], NDArray[np.float64]]
+) -> tuple[dict[str, NDArray[np.float64]], float]:
+    """Split the costs of networks with one layer replaced into those of the layers."""
+    space = subject.space
+    dense = LowRankNetwork()
+    alone = [
+        space.network({name: option.choice})
+        for name, options in space.options.items()
+        for option in options
+    ]
+    costs = count([dense, *alone])
+    whole, changes = costs[0], costs[1:] - costs[0]
+    found, at, fixed = {}, 0, float(whole)
+    for name, options in space.options.items():
+        change = changes[at : at + len(options)]
+        at += len(options)
+        # A layer cannot cost less than nothing: what it saves at most is its own.
+        own = max(0.0, -float(change.min()))
+        found[name] = change + own
+        fixed -= own
+    if not np.isfinite(costs).all():
+        raise UserError("the costs of some options are not known")
+    return found, fixed

@@ -1,0 +1,310 @@
+"""Search the low-rank versions of a network, and finish what was found."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.compressing.costs import LATENCY, Device, additive_costs, counted_costs
+from brpnas.compressing.subject import Progress, Subject
+from brpnas.errors import UserError
+from brpnas.evaluate.compressed import CompressedEvaluator
+from brpnas.evaluate.counted import CountingEvaluator
+from brpnas.evaluate.evaluator import Evaluator
+from brpnas.evaluate.joined import JoinedEvaluator
+from brpnas.lowrank import DENSE, Choice
+from brpnas.lowrank.costs import Budget
+from brpnas.lowrank.gradient import from_errors, train_supernet
+from brpnas.lowrank.schedule import GradientSchedule
+from brpnas.lowrank.supernet import SuperNetwork
+from brpnas.predictors import PREDICTORS, Prediction, Predictor
+from brpnas.resolver import resolve
+from brpnas.run import Run
+from brpnas.search import FrontProblem, FrontResult, Strategy, search
+from brpnas.search.fronts import FRONT_STRATEGIES
+from brpnas.spaces import Graph, LowRankNetwork
+
+__all__ = ["COSTS", "Searched", "Settings", "check_target", "search_versions"]
+
+COSTS = ("macs", "params", "latency")
+_SPAN = (0.3, 0.9)
+_NARROW = 0.92
+"""Of the target: with one, networks between this share of it and it are searched."""
+_SURVEY = 40
+_JUDGED_BY = 1024
+"""Calibration images that versions are compared on during the search."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to search.
+
+    Attributes:
+        strategy: a key of `FRONT_STRATEGIES`.
+        predictor: a key of `PREDICTORS`: what ``brp`` learns with, and costs are predicted by.
+        cost: one of `COSTS`.
+        budget: versions to evaluate.
+        iterations: rounds of ``brp``.
+        target: greatest share of the original's cost, or None for the whole front.
+        seed: of all random choices.
+        published: whether ``gradient`` takes the schedule of SVD-NAS, which takes hours.
+    """
+
+    strategy: str = "brp"
+    predictor: str = "gcn"
+    cost: str = "macs"
+    budget: int = 60
+    iterations: int = 5
+    target: float | None = None
+    seed: int = 0
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        resolve("strategy", self.strategy, FRONT_STRATEGIES)
+        resolve("predictor", self.predictor, PREDICTORS)
+        resolve("cost", self.cost, dict.fromkeys(COSTS))
+        if self.target is not None and not 0 < self.target < 1:
+            raise UserError(
+                f"--target {self.target:g}: accepted is a share of the original's {self.cost}, "
+                "above 0 and below 1"
+            )
+
+    @property
+    def metric(self) -> str:
+        """The cost's column."""
+        return LATENCY if self.cost == "latency" else self.cost
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Shares of the original's cost between which versions are searched."""
+        return _SPAN if self.target is None else (_NARROW * self.target, self.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What a search found.
+
+    Attributes:
+        front: versions that no other one beats.
+        original: metrics of the network as it is.
+    """
+
+    front: FrontResult[LowRankNetwork]
+    original: dict[str, float]
+
+
+def check_target(subject: Subject, settings: Settings) -> None:
+    """See to it that versions can be cheap enough; latency is not known before the search.
+
+    Raises:
+        UserError: none is; says the closest.
+    """
+    if settings.cost != "latency":
+        _check_reachable(*counted_costs(subject, settings.cost), settings)
+
+
+def search_versions(
+    subject: Subject,
+    settings: Settings,
+    device: Device | None,
+    run: Run,
+    bars: Progress,
+) -> Searched:
+    """Search, and keep the trace in a run.
+
+    Args:
+        subject: the network.
+        settings: how.
+        device: that latencies come from; needed if they are the cost, else they are reported.
+        run: the folder of the trace.
+        bars: shows progress.
+
+    Raises:
+        UserError: a latency without a device, a target out of reach.
+    """
+    if settings.cost == "latency" and device is None:
+        raise UserError("--cost latency needs --device: latency on which device?")
+    judge: CompressedEvaluator[LowRankNetwork] = CompressedEvaluator(
+        subject.model,
+        subject.layers,
+        subject.factors,
+        subject.images.calibration[:_JUDGED_BY],
+        None if subject.images.labels is None else subject.images.labels[:_JUDGED_BY],
+    )
+    parts: list[Evaluator[LowRankNetwork]] = [judge, CountingEvaluator(subject.space)]
+    if device is not None:  # first: what is timed has the machine to itself
+        parts.insert(0, device.evaluator)
+    evaluator = JoinedEvaluator(parts)
+    dense = LowRankNetwork()
+    (of_dense,) = evaluator.evaluate([dense])
+    if of_dense.error:
+        raise UserError(f"the network as it is: {of_dense.error}")
+    original = of_dense.metrics
+    costs = _Costs.of(subject, settings, device, original[settings.metric], bars)
+    whole = original[settings.metric]
+    problem = FrontProblem(
+        subject.space,
+        "fidelity" if subject.images.labels is None else "log_likelihood",
+        settings.metric,
+        whole,
+        settings.span,
+        costs.known,
+    )
+    _check_reachable(costs.options, costs.fixed, settings)
+    strategy = _strategy(subject, settings, problem, costs, run.folder)
+    with bars("versions") as bar:
+        front = search(problem, strategy, evaluator, settings.budget, run, bar)
+    return Searched(front, original)
+
+
+def _check_reachable(
+    options: Mapping[str, NDArray[np.float64]], fixed: float, settings: Settings
+) -> None:
+    cheapest = fixed + sum(one.min() for one in options.values())
+    share = cheapest / (fixed + sum(one[0] for one in options.values()))  # the first is as it is
+    if share > settings.span[1]:
+        asked = f"no version has {settings.span[1]:g} of that or less"
+        if settings.target is not None:
+            asked = f"--target {settings.target:g} cannot be reached"
+        raise UserError(f"{asked}: the closest has {share:.3g} of the original's {settings.cost}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Costs:
+    """What is known of costs before the search.
+
+    Attributes:
+        options: cost of each option of each layer.
+        fixed: cost of all else.
+        known: of a network, where it need not be measured.
+        surveyed: networks whose costs were measured, and their costs.
+    """
+
+    options: dict[str, NDArray[np.float64]]
+    fixed: float
+    known: Callable[[LowRankNetwork], float] | None
+    surveyed: tuple[list[Graph], list[float]]
+
+    @classmethod
+    def of(
+        cls,
+        subject: Subject,
+        settings: Settings,
+        device: Device | None,
+        whole: float,
+        bars: Progress,
+    ) -> Self:
+        """Count, or measure a few networks and learn to predict."""
+        space = subject.space
+        if settings.cost != "latency":
+            options, fixed = counted_costs(subject, settings.cost)
+            known = space.macs if settings.cost == "macs" else space.params
+            return cls(options, fixed, known, ([], []))
+        assert device is not None  # noqa: S101 - checked by the caller
+        archs = space.sample(_SURVEY, np.random.default_rng(settings.seed))
+        graphs, costs = [space.graph(LowRankNetwork())], [whole]
+        with bars("versions timed, to predict latency") as bar:
+            for done, (arch, one) in enumerate(
+                zip(archs, device.evaluator.evaluate(archs), strict=True), 1
+            ):
+                bar(done, len(archs))
+                if not one.error:
+                    graphs.append(space.graph(arch))
+                    costs.append(one.metrics[LATENCY])
+        family = resolve("predictor", settings.predictor, PREDICTORS)
+        predictor = family.regressor(settings.seed).fit(graphs, np.array(costs))
+        options, fixed = additive_costs(subject, predictor, whole)
+        return cls(options, fixed, None, (graphs, costs))
+
+
+class _Surveyed(Predictor):
+    """A predictor of costs that learns from the surveyed networks too."""
+
+    def __init__(self, inner: Predictor, graphs: Sequence[Graph], costs: Sequence[float]) -> None:
+        self._inner, self._graphs, self._costs = inner, list(graphs), list(costs)
+
+    def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
+        """Learn from these networks and the surveyed ones."""
+        self._inner.fit([*self._graphs, *graphs], np.concatenate([self._costs, values]))
+        return self
+
+    def predict(self, graphs: Sequence[Graph]) -> Prediction:
+        """Return what the inner predictor says."""
+        return self._inner.predict(graphs)
+
+
+def _strategy(
+    subject: Subject,
+    settings: Settings,
+    problem: FrontProblem[LowRankNetwork],
+    costs: _Costs,
+    folder: Path,
+) -> Strategy[LowRankNetwork]:
+    """Make a strategy: its constructor gets what it asks for by the names of its parameters."""
+    family = PREDICTORS[settings.predictor]
+    kind = FRONT_STRATEGIES[settings.strategy]
+    offered: Mapping[str, Any] = {
+        "budget": settings.budget,
+        "iterations": settings.iterations,
+        "ranker": family.ranker,
+        "regressor": lambda seed: _Surveyed(family.regressor(seed), *costs.surveyed),
+        "option_costs": costs.options,
+        "fixed_cost": costs.fixed,
+        "trainer": _trainer(subject, settings, problem, costs, folder),
+    }
+    wanted = inspect.signature(kind).parameters
+    make = cast(Callable[..., Strategy[LowRankNetwork]], kind)
+    chosen = {name: value for name, value in offered.items() if name in wanted}
+    return make(problem, settings.seed, **chosen)
+
+
+def _trainer(
+    subject: Subject,
+    settings: Settings,
+    problem: FrontProblem[LowRankNetwork],
+    costs: _Costs,
+    folder: Path,
+) -> Callable[[float], Mapping[str, Choice]]:
+    """Return what trains the super-network for a share of the cost, each from the one before."""
+    options = {
+        name: [DENSE, *(option.choice for option in known[1:])]
+        for name, known in subject.space.options.items()
+    }
+    damages = {
+        name: np.array([option.damage for option in known])
+        for name, known in subject.space.options.items()
+    }
+    # Of the size of the errors that the start's sharpness was chosen for.
+    size = np.mean([option.error for known in subject.space.options.values() for option in known])
+    scale = float(size / max(np.mean(np.concatenate([*damages.values()])), 1e-12))
+    images, labels = subject.images.calibration, subject.images.labels
+    schedule = GradientSchedule.published(len(images)) if settings.published else None
+    network: list[SuperNetwork] = []
+    theta = [from_errors({name: (scale * one).tolist() for name, one in damages.items()})]
+
+    def train(share: float) -> Mapping[str, Choice]:
+        if not network:
+            of_options = {name: values.tolist() for name, values in costs.options.items()}
+            network.append(
+                SuperNetwork(subject.model, subject.factors, options, of_options, costs.fixed)
+            )
+        found = train_supernet(
+            network[0],
+            images,
+            labels,
+            Budget(share * problem.whole),
+            schedule,
+            seed=settings.seed,
+            start=theta[0],
+            folder=folder / "supernet",
+        )
+        theta[0] = dict(found.parameters)
+        return found.choices
+
+    return train

@@ -1,0 +1,230 @@
+"""What is compressed: a trained network, its images, and the space of its low-rank versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from brpnas.errors import UserError
+from brpnas.evaluate.digits_cnn import digits_image_sets
+from brpnas.images import ImageSet, Normalisation
+from brpnas.lowrank import (
+    METHODS,
+    Cache,
+    Factors,
+    Layers,
+    Moment,
+    cached_moments,
+    content_hash,
+    find_layers,
+    gather_moments,
+    model_hash,
+    replace,
+)
+from brpnas.lowrank.counting import count_macs
+from brpnas.lowrank.flow import find_flow
+from brpnas.lowrank.options import find_options
+from brpnas.lowrank.sensitivity import find_damages
+from brpnas.models import LoadedModel, load_model
+from brpnas.spaces import LowRankNetwork, LowRankSpace
+from brpnas.spaces.lowrank import Option
+
+__all__ = ["Images", "Progress", "Subject", "prepare", "read_subject"]
+
+_BATCH = 64
+_LOOKED_AT = 1024
+"""Images that damages are found from; more change little."""
+
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Makes a bar for what is under way: called with its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images as the network takes them.
+
+    Attributes:
+        calibration: shape (n, channels, height, width), float32.
+        labels: their classes, shape (n,), where they may be used.
+        test: images and classes for the final figures, or None.
+        bounds: the least and greatest value of each channel, shape (2, channels), if known.
+        sha256: of the calibration images and labels.
+    """
+
+    calibration: Tensor
+    labels: Tensor | None
+    test: tuple[Tensor, Tensor] | None
+    bounds: Tensor | None
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """All that a search for low-rank versions of a network needs to know of it.
+
+    Attributes:
+        name: of the network, as the user named it.
+        model: the network.
+        layers: of it.
+        factors: weights of every choice.
+        space: of its low-rank versions.
+        images: to judge them with.
+        sha256: of the network's weights.
+    """
+
+    name: str
+    model: nn.Module
+    layers: Layers
+    factors: Factors
+    space: LowRankSpace
+    images: Images
+    sha256: str
+
+    def build(self, arch: LowRankNetwork) -> nn.Module:
+        """Return the network with this architecture."""
+        return replace(self.model, arch.choices, self.factors)[0]
+
+
+def read_subject(
+    model: str | None,
+    weights: Path | None,
+    calibration: Path | None,
+    test: Path | None,
+    *,
+    labels: bool,
+    most: int,
+    seed: int,
+) -> tuple[LoadedModel, Images]:
+    """Load a network and its images; without a model, the one that comes with the package.
+
+    Args:
+        model: see `brpnas.models.load_model`.
+        weights: of the model.
+        calibration: images to judge by.
+        test: images with labels for the final figures.
+        labels: whether the labels of the calibration images may be used.
+        most: calibration images to use, drawn at random.
+        seed: of the drawing.
+
+    Raises:
+        UserError: what cannot be loaded, does not fit, or is missing.
+    """
+    name = "digits-cnn" if model is None else model
+    if model is None and weights is not None:
+        raise UserError("--weights needs --model: weights of which network?")
+    loaded = load_model(name, weights)
+    if calibration is None and name != "digits-cnn":
+        raise UserError(f"--model {name} needs --calibration: images like those it was made for")
+    if calibration is None:
+        own, own_test = digits_image_sets()
+    else:
+        own, own_test = loaded.read_images(calibration), None
+    tested = loaded.read_images(test) if test else own_test
+    if tested is not None and tested.y is None:
+        raise UserError(f"{tested.name}: test images need labels ('y')")
+    if labels and own.y is None:
+        raise UserError(f"--labels calibration: {own.name} has no labels ('y')")
+    own = own.sample(most, seed)
+    norm = loaded.normalisation
+    x = own.tensor(norm)
+    y = torch.from_numpy(own.y) if labels and own.y is not None else None
+    return loaded, Images(
+        x,
+        y,
+        None if tested is None else _pair(tested, norm),
+        None if norm is None else _bounds(norm),
+        content_hash(x, *(() if y is None else (y,))),
+    )
+
+
+def prepare(
+    loaded: LoadedModel,
+    images: Images,
+    *,
+    method: str,
+    price: str,
+    each_family: bool,
+    options: int,
+    cache: Path | None,
+    seed: int,
+    bars: Progress,
+) -> Subject:
+    """Find the layers of a network, what they see, and what each choice for them is worth.
+
+    Args:
+        loaded: the network.
+        images: calibration images.
+        method: how pairs' weights are found, one of `METHODS`.
+        price: what options of a layer are told apart by, ``macs`` or ``params``.
+        each_family: see `find_options`.
+        options: most choices of a layer, or of each family of it.
+        cache: a folder that keeps what takes long, or None.
+        seed: of random draws.
+        bars: shows progress.
+
+    Raises:
+        UserError: no layer can be replaced; see also what is called here.
+    """
+    model, x = loaded.module, images.calibration
+    layers = find_layers(model, x[:1])
+    if not layers.shapes:
+        reasons = "; ".join(f"{name}: {why}" for name, why in layers.left.items())
+        raise UserError(f"model '{loaded.name}': no layer can be replaced ({reasons or 'none'})")
+    flow = find_flow(model, layers, x[:1])
+    kept = None if cache is None else Cache(cache)
+    moments = None
+    if METHODS[method].needs_moments:
+        sha256 = content_hash(model_hash(model.state_dict()), x)
+
+        def gather() -> dict[str, Moment]:
+            with bars("calibration images") as bar:
+                return gather_moments(model, layers, _counted(x, bar), len(x), seed)
+
+        moments = gather() if kept is None else cached_moments(kept, sha256, gather)
+    factors = Factors(model, layers, method, moments, kept)
+    with bars("layers decomposed") as bar:
+        found = find_options(factors, price, options, each_family, bar)
+    chosen = {name: [choice for choice, _ in known] for name, known in found.items()}
+    with bars("images, to weigh layers") as bar:
+        damages = find_damages(model, factors, chosen, x[:_LOOKED_AT], seed, progress=bar)
+    known = {
+        name: [
+            Option(choice, error, float(damage))
+            for (choice, error), damage in zip(found[name], damages[name], strict=True)
+        ]
+        for name in found
+    }
+    space = LowRankSpace(
+        layers.shapes,
+        flow,
+        known,
+        fixed_macs=count_macs(model, x[:1]) - sum(one.macs for one in layers.shapes.values()),
+        fixed_params=sum(p.numel() for p in model.parameters())
+        - sum(one.params for one in layers.shapes.values()),
+        adds_bias=METHODS[method].adds_bias,
+    )
+    state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    return Subject(loaded.name, model, layers, factors, space, images, model_hash(state))
+
+
+def _counted(x: Tensor, bar: Callable[[int, int], None]) -> Iterator[Tensor]:
+    done = 0
+    for batch in torch.split(x, _BATCH):
+        yield batch
+        done += len(batch)
+        bar(done, len(x))
+
+
+def _pair(images: ImageSet, norm: Normalisation | None) -> tuple[Tensor, Tensor]:
+    assert images.y is not None  # noqa: S101 - checked by the caller
+    return images.tensor(norm), torch.from_numpy(images.y)
+
+
+def _bounds(norm: Normalisation) -> Tensor:
+    mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
+    return torch.stack([-mean / std, (1 - mean) / std])

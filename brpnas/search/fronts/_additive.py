@@ -1,0 +1,79 @@
+"""Costs and damages of a low-rank space's options, which add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.search.front_problem import FrontProblem
+from brpnas.search.fronts._places import Places, Translator, space_of
+from brpnas.spaces.lowrank import LowRankNetwork
+
+__all__ = ["Additive", "spread"]
+
+
+class Additive(Translator):
+    """Adds up what is known of each option alone.
+
+    Attributes:
+        costs: of options, as shares of the whole network's, shape (layers, most options);
+            infinite where there is no option.
+        damages: of options (`Option.damage`), in the same shape; infinite likewise.
+        fixed: share of the whole network's cost that no option changes.
+
+    Args:
+        problem: with the space.
+        option_costs: of the layer with each option, by the layer's name, in the order of
+            ``space.options`` and the unit of ``problem.whole``.
+        fixed_cost: of all else, in the same unit.
+    """
+
+    def __init__(
+        self,
+        problem: FrontProblem[LowRankNetwork],
+        option_costs: Mapping[str, NDArray[np.float64]],
+        fixed_cost: float,
+    ) -> None:
+        space = space_of(problem)
+        super().__init__(space)
+        self.costs = np.full((len(self.sizes), int(self.sizes.max())), np.inf)
+        self.damages = self.costs.copy()
+        for row, (name, known) in enumerate(space.options.items()):
+            self.costs[row, : len(known)] = np.asarray(option_costs[name]) / problem.whole
+            self.damages[row, : len(known)] = [option.damage for option in known]
+        self.fixed = fixed_cost / problem.whole
+
+    def shares(self, places: Places) -> NDArray[np.float64]:
+        """Return sums of costs as shares of the whole, of places (..., layers), shape (...)."""
+        layers = np.arange(len(self.sizes))
+        return np.asarray(self.fixed + self.costs[layers, places].sum(-1))
+
+    def damage(self, places: Places) -> NDArray[np.float64]:
+        """Return the damage of each layer, of places (..., layers), in their shape."""
+        return np.asarray(self.damages[np.arange(len(self.sizes)), places])
+
+
+def spread(shares: NDArray[np.float64], count: int, span: tuple[float, float]) -> NDArray[np.int64]:
+    """Choose networks whose costs lie as evenly over a span as there are networks for.
+
+    Args:
+        shares: costs of different networks, shape (n,).
+        count: how many to choose; all where there are fewer.
+        span: least and greatest cost; the dearest network that is chosen lies near the greatest.
+
+    Returns:
+        Their rows, the dearest first, each once.
+    """
+    inside = np.flatnonzero((shares >= span[0]) & (shares <= span[1] * (1 + 1e-9)))
+    order = inside[np.argsort(-shares[inside], kind="stable")]
+    if count >= len(order):
+        return order
+    costs = shares[order]
+    targets = np.linspace(span[1], span[0], count) * (1 + 1e-9)
+    cheaper = np.searchsorted(-costs, -targets)  # the dearest within each target
+    chosen = list(dict.fromkeys(np.minimum(cheaper, len(order) - 1).tolist()))
+    while len(chosen) < count:
+        chosen.append(int(np.abs(costs[:, None] - costs[chosen]).min(1).argmax()))
+    return np.asarray(order[np.sort(chosen)])

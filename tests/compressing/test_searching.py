@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brpnas.compressing.searching import Searched, Settings, check_target, search_versions
+from brpnas.compressing.subject import Progress, Subject
+from brpnas.errors import UserError
+from brpnas.evaluate.compressed import CompressedEvaluator
+from brpnas.run import Run
+from brpnas.search.fronts import FRONT_STRATEGIES
+
+
+def _search(subject: Subject, folder: Path, bars: Progress, **settings: Any) -> Searched:
+    asked = {"budget": 6, "iterations": 2, "predictor": "gp", **settings}
+    with Run(folder, {}, seed=0) as run:
+        return search_versions(subject, Settings(**asked), None, run, bars)
+
+
+@pytest.mark.parametrize("strategy", sorted(set(FRONT_STRATEGIES) - {"gradient"}))
+def test_front_holds_what_the_evaluator_says(
+    subject: Subject, tmp_path: Path, bars: Progress, strategy: str
+) -> None:
+    searched = _search(subject, tmp_path, bars, strategy=strategy)
+    front = searched.front
+    assert 1 <= len(front.members) <= front.evaluated <= 6
+    assert searched.original["macs"] == subject.space.macs(subject.space.parse("dense"))
+    assert searched.original["agreement_pct"] == 100
+    macs = [member.metrics["macs"] for member in front.members]
+    objective = [member.metrics["log_likelihood"] for member in front.members]
+    assert macs == sorted(macs, reverse=True)
+    assert objective == sorted(objective, reverse=True)
+    assert macs[0] <= 0.9 * searched.original["macs"]
+    member = front.members[-1]
+    judge: CompressedEvaluator[Any] = CompressedEvaluator(
+        subject.model,
+        subject.layers,
+        subject.factors,
+        subject.images.calibration,
+        subject.images.labels,
+    )
+    (again,) = judge.evaluate([member.arch])
+    for name, value in again.metrics.items():
+        assert member.metrics[name] == pytest.approx(value, abs=1e-6)
+
+
+def test_target_is_searched_closely(subject: Subject, tmp_path: Path, bars: Progress) -> None:
+    searched = _search(subject, tmp_path, bars, strategy="knapsack", target=0.7)
+    shares = np.array(
+        [member.metrics["macs"] / searched.original["macs"] for member in searched.front.members]
+    )
+    assert shares.max() <= 0.7
+    assert shares.min() >= 0.92 * 0.7
+
+
+@pytest.mark.parametrize("cost", ["macs", "params"])
+def test_target_out_of_reach_says_the_closest(subject: Subject, cost: str) -> None:
+    settings = Settings(cost=cost, target=0.01)
+    count = subject.space.macs if cost == "macs" else subject.space.params
+    cheapest = subject.space.network(
+        {name: min((o.choice for o in known), key=lambda c: count(subject.space.network({name: c})))
+         for name, known in subject.space.options.items()}
+    )  # fmt: skip
+    closest = count(cheapest) / count(subject.space.parse("dense"))
+    said = (
+        f"--target 0.01 cannot be reached: the closest has {closest:.3g} of the original's {cost}"
+    )
+    with pytest.raises(UserError) as raised:
+        check_target(subject, settings)
+    assert str(raised.value) == said
+    check_target(subject, Settings(cost=cost, target=closest + 0.001))
+    check_target(subject, Settings(cost="latency", target=0.01))  # found out by the search
+
+
+def test_latency_of_no_device_is_the_users_error(
+    subject: Subject, tmp_path: Path, bars: Progress
+) -> None:
+    with pytest.raises(UserError, match="--cost latency needs --device"):
+        _search(subject, tmp_path, bars, cost="latency")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"strategy": "local"}, "unknown strategy 'local'"),
+        ({"predictor": "oracle"}, "unknown predictor 'oracle'"),
+        ({"cost": "watts"}, "unknown cost 'watts'. Choices: macs, params, latency"),
+        ({"target": 0.0}, "--target 0: accepted is a share of the original's macs"),
+        ({"target": 1.0}, "--target 1: accepted"),
+        ({"target": float("nan")}, "--target nan: accepted"),
+    ],
+)
+def test_settings_are_checked_at_once(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Settings(**settings)
+
+
+def test_span_ends_at_the_target() -> None:
+    assert Settings(target=0.5).span == (pytest.approx(0.46), 0.5)
+    assert Settings().span[0] < Settings().span[1] < 1

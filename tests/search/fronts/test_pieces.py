@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from brpnas.search import on_front
+from brpnas.search.fronts._additive import Additive, spread
+from brpnas.search.fronts._gain import area_gains, choose
+from brpnas.search.fronts._knapsack import least_damage
+from brpnas.search.fronts._relation import layer_weights
+from brpnas.search.fronts._variation import cross, mutate
+from brpnas.testing import SyntheticFront
+
+
+def additive(front: SyntheticFront) -> Additive:
+    return Additive(front.problem, front.option_costs, front.fixed_cost)
+
+
+def test_places_are_networks_and_costs_are_the_spaces() -> None:
+    front = SyntheticFront(6)
+    known = additive(front)
+    archs = front.space.sample(20, np.random.default_rng(0))
+    places = known.places(archs)
+    assert known.archs(places) == archs
+    shares = [front.space.macs(arch) / front.problem.whole for arch in archs]
+    assert known.shares(places) == pytest.approx(shares, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_least_damage_is_that_of_all_networks(seed: int) -> None:
+    front = SyntheticFront(4, options=7, seed=seed)
+    known = additive(front)
+    every = np.array(list(itertools.product(*map(range, known.sizes))))
+    shares, damages = known.shares(every), known.damage(every).sum(1)
+    found = least_damage(known, 0.95)
+    assert len(found) > 50
+    assert known.shares(found).max() <= 0.95 * (1 + 1e-9)
+    for share, damage in zip(known.shares(found), known.damage(found).sum(1), strict=True):
+        # Rounding moves a network's cost by half a step of each layer.
+        assert damage <= damages[shares <= share - 4e-4].min(initial=np.inf)
+        assert damage >= damages[shares <= share * (1 + 1e-9)].min() * (1 - 1e-9)
+    best = on_front(shares, -damages) & (shares <= 0.95)
+    assert len(found) >= 0.9 * best.sum()
+
+
+def test_least_damage_under_other_weights_is_another() -> None:
+    known = additive(SyntheticFront(6))
+    plain, scaled = (least_damage(known, 0.5, scale=w) for w in (None, np.linspace(0.2, 5, 6)))
+    mean = [known.damage(places)[len(places) // 2] for places in (plain, scaled)]
+    assert mean[1][-1] < mean[0][-1]
+
+
+def test_where_nothing_is_cheap_enough_it_is_the_cheapest() -> None:
+    known = additive(SyntheticFront(6))
+    (places,) = least_damage(known, 0.001)
+    assert known.shares(places) == known.costs.min(1).sum() + known.fixed
+
+
+def test_spread_takes_each_once_evenly_and_the_dearest() -> None:
+    shares = np.sort(np.random.default_rng(0).uniform(0, 1, 500))
+    for count in (1, 10, 60):
+        rows = spread(shares, count, (0.4, 0.8))
+        assert len(set(rows)) == count
+        chosen = shares[rows]
+        assert (np.diff(chosen) < 0).all()
+        assert chosen[0] == shares[shares <= 0.8].max()
+        assert count < 10 or -np.diff(chosen).min() < 3 * 0.4 / count
+    few = np.array([0.41, 0.42, 0.9, 0.43, 0.79])
+    assert spread(few, 3, (0.4, 0.8)).tolist() == [4, 3, 0]
+    assert spread(few, 9, (0.4, 0.8)).tolist() == [4, 3, 1, 0]
+
+
+def test_area_gains_by_hand() -> None:
+    known = (np.array([0.2, 0.6, 0.7]), np.array([10.0, 30.0, 20.0]))
+    costs, values = np.array([0.4, 0.4, 0.1, 0.8, 0.6]), np.array([20.0, 40.0, 12.0, 30.0, 31.0])
+    expected = [0.2 * 10, 0.2 * 30 + 0.4 * 10, 0.4 * 2, 0.0, 0.4 * 1]
+    assert area_gains(known, costs, values, (0.2, 1.0)) == pytest.approx(expected)
+
+
+def test_choices_are_spread_because_each_takes_the_others_gain() -> None:
+    known = (np.array([0.2, 0.9]), np.array([10.0, 30.0]))
+    costs = np.array([0.5, 0.501, 0.7, 0.3])
+    values = np.array([25.0, 25.0, 28.0, 15.0])
+    rng = np.random.default_rng(0)
+    best, drawn = choose(known, costs, values, (0.2, 0.9), (3, 9), 0.5, rng)
+    assert sorted(best) == [0, 2, 3]
+    assert drawn == [1]
+
+
+def test_layers_that_weigh_more_than_they_say_are_found() -> None:
+    rng = np.random.default_rng(0)
+    damages = rng.lognormal(size=(40, 8))
+    truth = np.array([4.0, 1, 1, 0.25, 1, 1, 1, 1])
+    weights = layer_weights(damages, 90 - (damages @ truth) ** 0.7)
+    assert weights[0] == weights.max()
+    assert weights[3] == weights.min()
+    others, weighed = rng.lognormal(size=(2, 200, 8))[0], weights
+    plain = np.corrcoef(others.sum(1), others @ truth)[0, 1]
+    assert np.corrcoef(others @ weighed, others @ truth)[0, 1] > (1 + plain) / 2
+
+
+def test_no_relation_no_weights() -> None:
+    for damages in (np.zeros((3, 4)), np.ones((0, 4)), np.ones((1, 4))):
+        assert layer_weights(damages, np.arange(float(len(damages)))).tolist() == [1] * 4
+
+
+def test_children_are_near_and_within_their_options() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.array([3, 1, 20, 8])
+    parents = rng.integers(0, sizes, (500, 4))
+    children = mutate(parents, sizes, rng, 2)
+    assert ((children >= 0) & (children < sizes)).all()
+    changed = (children != parents).sum(1)
+    assert set(changed) == {0, 1, 2}
+    assert (changed > 0).mean() > 0.7
+    mixed = cross(parents, children, rng)
+    assert ((mixed == parents) | (mixed == children)).all()
