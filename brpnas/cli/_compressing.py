@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["OF_LOWRANK", "search_lowrank"]
 
 OF_LOWRANK = (
-    *("model", "weights", "calibration", "test", "cost", "target", "labels", "repair", "images"),
+    *(
+        "model",
+        "weights",
+        "calibration",
+        "test",
+        "normalisation",
+        "cost",
+        "target",
+        "labels",
+        "repair",
+        "images",
+    ),
     *("keep", "weights_by", "cache", "published"),
 )
 """Parameters of the command that only this space has."""
@@ -82,6 +93,7 @@ def search_lowrank(ctx: typer.Context) -> None:
         asked.weights,
         asked.calibration,
         asked.test,
+        normalisation=asked.normalisation,
         labels=asked.labels == "calibration",
         most=asked.images,
         seed=asked.seed,

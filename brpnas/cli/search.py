@@ -237,6 +237,15 @@ def search(
             rich_help_panel=_COMPRESSING,
         ),
     ] = None,
+    normalisation: Annotated[
+        str | None,
+        typer.Option(
+            help="What the network expects of images: imagenet, cifar10, none, or means and "
+            "deviations such as 0.5,0.5,0.5/0.25,0.25,0.25.",
+            show_default="that of the network",
+            rich_help_panel=_COMPRESSING,
+        ),
+    ] = None,
     cost: Annotated[
         str | None,
         typer.Option(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from brpnas.errors import UserError
 from brpnas.evaluate.digits_cnn import digits_image_sets
-from brpnas.images import ImageSet, Normalisation
+from brpnas.images import ImageSet, Normalisation, parse_normalisation
 from brpnas.lowrank import (
     METHODS,
     Cache,
@@ -98,6 +98,7 @@ def read_subject(
     *,
     labels: bool,
     most: int,
+    normalisation: str | None = None,
     seed: int,
 ) -> tuple[LoadedModel, Images]:
     """Load a network and its images; without a model, the one that comes with the package.
@@ -107,6 +108,8 @@ def read_subject(
         weights: of the model.
         calibration: images to judge by.
         test: images with labels for the final figures.
+        normalisation: of the pixels, where it is not known of the model; see
+            `brpnas.images.parse_normalisation`.
         labels: whether the labels of the calibration images may be used.
         most: calibration images to use, drawn at random.
         seed: of the drawing.
@@ -130,7 +133,7 @@ def read_subject(
     if labels and own.y is None:
         raise UserError(f"--labels calibration: {own.name} has no labels ('y')")
     own = own.sample(most, seed)
-    norm = loaded.normalisation
+    norm = loaded.normalisation if normalisation is None else parse_normalisation(normalisation)
     x = own.tensor(norm)
     y = torch.from_numpy(own.y) if labels and own.y is not None else None
     return loaded, Images(

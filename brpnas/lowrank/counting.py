@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,7 +27,18 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
         model: run in evaluation mode, and left as it was.
         example: an input with its batch dimension; the whole batch counts.
     """
-    with evaluation(model), FlopCounterMode(display=False) as counter:
+    with evaluation(model), _layer_by_layer(), FlopCounterMode(display=False) as counter:
         model(example)
     counts = counter.get_flop_counts().get("Global", {})
     return sum(int(counts.get(kind, 0)) for kind in _WITH_WEIGHTS) // 2
+
+
+@contextlib.contextmanager
+def _layer_by_layer() -> Iterator[None]:
+    """Keep torch from running a transformer's layer as one operation, which does not count."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -27,15 +27,12 @@ def test_transformer_layer_by_hand_where_torch_has_a_faster_way(frozen: bool) ->
     model = nn.TransformerEncoderLayer(width, 2, hidden, batch_first=True)
     model.requires_grad_(not frozen)
     projections = tokens * width * width * 4
-    attention = 2 * tokens * tokens * width
-    assert count_macs(model, torch.zeros(1, tokens, width)) == (
-        projections + attention + 2 * tokens * width * hidden
-    )
+    by_hand = projections + 2 * tokens * width * hidden  # products of activations do not count
+    assert count_macs(model, torch.zeros(1, tokens, width)) == by_hand
     assert torch.backends.mha.get_fastpath_enabled()
     assert model.training
 
 
-def test_rest_of_a_vision_transformer_is_its_attention(vit: nn.Module, images: Tensor) -> None:
+def test_all_of_a_vision_transformer_is_in_its_layers(vit: nn.Module, images: Tensor) -> None:
     layers = find_layers(vit, images[:1])
-    rest = count_macs(vit, images[:1]) - sum(one.macs for one in layers.shapes.values())
-    assert rest == 6 * 2 * 65 * 65 * 128  # blocks, products, tokens, tokens, width
+    assert count_macs(vit, images[:1]) == sum(one.macs for one in layers.shapes.values())

@@ -104,7 +104,8 @@ def test_attention_joins_queries_with_keys_and_then_values() -> None:
 def test_parameters_and_constants_are_no_nodes() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         token = torch.zeros(len(x), 1, 36)
-        return m.b(torch.cat([token, m.a(x)], 1) + torch.ones(36))[:, 0]
+        found: Tensor = m.b(torch.cat([token, m.a(x)], 1) + torch.ones(36))[:, 0]
+        return found
 
     found = flow(forward, TOKENS, a=nn.Linear(36, 36), b=nn.Linear(36, 5))
     assert found.nodes == (IMAGE, "a", "b", SCORES)

@@ -21,6 +21,7 @@ from brpnas.lowrank.repair import (
     Calibration,
     Distillation,
     Dream,
+    Frame,
     Job,
     LeastSquares,
     Repair,
@@ -67,7 +68,7 @@ def _job(digits: Digits, name: str, folder: Path | None = None) -> Job:
     """Return what a repair has to work with: synthetic images start where no images were seen."""
     model, smaller, images, _ = digits
     if name == "synthetic":
-        return Job(model, smaller["plain"], CHOICES, None, (1, 8, 8), folder=folder)
+        return Job(model, smaller["plain"], CHOICES, None, Frame((1, 8, 8)), folder=folder)
     return Job(model, smaller["output"], CHOICES, images, folder=folder)
 
 

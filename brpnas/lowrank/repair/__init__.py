@@ -24,7 +24,7 @@ from brpnas.errors import UserError, unknown_name
 from brpnas.lowrank.repair.bn import BatchNorm
 from brpnas.lowrank.repair.calibration import Calibration
 from brpnas.lowrank.repair.distil import Distillation
-from brpnas.lowrank.repair.job import Job, Progress, Repair
+from brpnas.lowrank.repair.job import Frame, Job, Progress, Repair
 from brpnas.lowrank.repair.lsq import LeastSquares
 from brpnas.lowrank.repair.none import Nothing
 from brpnas.lowrank.repair.synthetic import Dream, Synthetic
@@ -36,6 +36,7 @@ __all__ = [
     "Calibration",
     "Distillation",
     "Dream",
+    "Frame",
     "Job",
     "LeastSquares",
     "Nothing",
@@ -100,5 +101,6 @@ def repair(
     layers = {layer: choice for layer, choice in layers.items() if choice.pairs}
     if image_shape is None and images is not None:
         image_shape = (images.shape[1], images.shape[2], images.shape[3])
-    job = Job(original, compressed, layers, images, image_shape, bounds, seed, folder, progress)
+    frame = None if image_shape is None else Frame(image_shape, bounds)
+    job = Job(original, compressed, layers, images, frame, seed, folder, progress)
     return chosen.run(job)

@@ -17,13 +17,26 @@ from brpnas.errors import UserError, one_line
 from brpnas.lowrank.layers import evaluation
 from brpnas.lowrank.schemes import Choice
 
-__all__ = ["BATCH", "Job", "Progress", "Repair", "distance", "outputs"]
+__all__ = ["BATCH", "Frame", "Job", "Progress", "Repair", "distance", "outputs"]
 
 Progress = Callable[[int, int], None]
 """Called with the steps that are done, and how many there are."""
 _LEAST_IMAGES = 32
 _HELD_SHARE = 8  # one of so many images
 BATCH = 64  # of larger ones, networks of small images do not run faster
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What is known of images where there are none.
+
+    Attributes:
+        shape: channels, height and width that the networks take.
+        bounds: the least and the greatest value of each channel, shape (2, c), or None.
+    """
+
+    shape: tuple[int, int, int]
+    bounds: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +48,7 @@ class Job:
         compressed: what became of it.
         layers: what took the place of its layers, by their name.
         images: as the networks take them, shape (n, c, h, w), float32, if there are any.
-        image_shape: channels, height and width that the networks take, where there are no images.
-        bounds: the least and the greatest value of each channel of an image, shape (2, c).
+        frame: of images, to make some from noise, if it is known.
         seed: of everything random.
         folder: to continue in after a kill.
         progress: told of each step.
@@ -46,8 +58,7 @@ class Job:
     compressed: nn.Module
     layers: Mapping[str, Choice]
     images: Tensor | None = None
-    image_shape: tuple[int, int, int] | None = None
-    bounds: Tensor | None = None
+    frame: Frame | None = None
     seed: int = 0
     folder: Path | None = None
     progress: Progress | None = None

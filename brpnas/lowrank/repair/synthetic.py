@@ -51,14 +51,15 @@ class Dream:
     class_weight: float = 0.1
 
     def make(self, job: Job) -> Tensor:
-        """Return images, shape (n, c, h, w), within the job's bounds where there are any.
+        """Return images, shape (n, c, h, w), within the frame's bounds where there are any.
 
         Raises:
             UserError: a network without batch norm, or without a known shape of its images.
         """
         norms(job.original)
-        if job.image_shape is None:
+        if job.frame is None:
             raise UserError("repair 'synthetic' needs to know the shape of the network's images")
+        shape = job.frame.shape
         # Resume: a batch that was made is on disk.
         cache = None if job.folder is None else Cache(job.folder)
         state = model_hash(job.original.state_dict())
@@ -72,18 +73,18 @@ class Dream:
             def make(i: int = i, tell: Callable[[int], None] = tell) -> dict[str, Tensor]:
                 return {"x": self._batch(job, i, tell)}
 
-            key = content_hash("synthetic", state, str((self, job.image_shape, job.seed, i)))
+            key = content_hash("synthetic", state, str((self, shape, job.seed, i)))
             made.append((make() if cache is None else cache.get(key, make))["x"])
         return torch.cat(made)
 
     def _batch(self, job: Job, number: int, tell: Callable[[int], None]) -> Tensor:
         model = copy.deepcopy(job.original).eval().requires_grad_(False)
         random = torch.Generator().manual_seed(job.seed * 100_003 + number)
-        assert job.image_shape is not None  # noqa: S101 - for the type checker
-        x = torch.randn(self.batch, *job.image_shape, generator=random)
+        assert job.frame is not None  # noqa: S101 - for the type checker
+        x = torch.randn(self.batch, *job.frame.shape, generator=random)
         low = high = None
-        if job.bounds is not None:
-            low, high = job.bounds[:, :, None, None]
+        if job.frame.bounds is not None:
+            low, high = job.frame.bounds[:, :, None, None]
         x.requires_grad_()
         adam = torch.optim.Adam([x], lr=self.rate)
         losses: list[Tensor] = []
