@@ -99,7 +99,10 @@ def compare(
                 f"before the end; to continue, repeat the command with --out {out} --resume"
             ) from None
     rows = found.medians()
-    failed = sum(fit.error is not None for fit in found.fits)
+    errors = [fit.error for fit in found.fits if fit.error is not None]
+    failed = len(errors)
+    if failed == len(found.fits):
+        raise UserError(f"none of {failed} fits succeeded; the first says: {errors[0]}")
     if as_json:
         counts = {
             name: {"rows_missing": selection.missing, "rows_empty": selection.empty}

@@ -77,6 +77,15 @@ def test_case_that_cannot_be_learnt_is_a_row(
     assert few["error"][:20] in brpnas(*asked, "--out", "again").stdout
 
 
+def test_nothing_learnt_is_an_error(
+    brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path]
+) -> None:
+    asked = ("compare", "--table", write(frame), *QUICK, "--train", "1", "--valid", 0)
+    result = brpnas(*asked, "--out", "c", code=2)
+    assert "none of 4 fits succeeded; the first says: " in result.stderr
+    assert Path("c/fits.csv").exists()
+
+
 def test_killed_comparison_goes_on_in_other_processes(
     brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path], tmp_path: Path
 ) -> None:
