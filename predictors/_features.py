@@ -188,13 +188,16 @@ def _views(dense: _Dense, aligned: bool) -> dict[str, tuple[Features, Features]]
 def _longest(dense: _Dense) -> Features:
     """Most operations of each kind, and of any kind, on one live path: (graphs, kinds + 1)."""
     weights = np.concatenate([dense.live, dense.live.sum(2, keepdims=True)], 2)
-    longest = weights
-    for _ in range(dense.live.shape[1] - 1):  # no path has more edges
-        before = (longest[:, :, None] * dense.adjacency[..., None]).max(1)
-        further = weights + before
-        if np.array_equal(further, longest):
+    longest = weights.copy()
+    wired = dense.adjacency.any(0)  # in any of the graphs
+    for _ in range(len(wired)):  # one pass, and one to see that it was, where edges lead onwards
+        before = longest.copy()
+        for node, sources in enumerate(map(np.flatnonzero, wired.T)):
+            if len(sources):
+                linked = dense.adjacency[:, sources, node, None]
+                longest[:, node] = weights[:, node] + (longest[:, sources] * linked).max(1)
+        if np.array_equal(longest, before):
             break
-        longest = further
     best: Features = longest.max(1)
     return best
 
