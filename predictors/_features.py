@@ -189,10 +189,11 @@ def _longest(dense: _Dense) -> Features:
     """Most operations of each kind, and of any kind, on one live path: (graphs, kinds + 1)."""
     weights = np.concatenate([dense.live, dense.live.sum(2, keepdims=True)], 2)
     longest = weights.copy()
-    wired = dense.adjacency.any(0)  # in any of the graphs
+    wired = dense.adjacency.max(0)  # above 0 where an edge is in any of the graphs
     for _ in range(len(wired)):  # one pass, and one to see that it was, where edges lead onwards
         before = longest.copy()
-        for node, sources in enumerate(map(np.flatnonzero, wired.T)):
+        for node in range(len(wired)):
+            sources = np.flatnonzero(wired[:, node])
             if len(sources):
                 linked = dense.adjacency[:, sources, node, None]
                 longest[:, node] = weights[:, node] + (longest[:, sources] * linked).max(1)
