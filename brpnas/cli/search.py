@@ -107,9 +107,14 @@ def search(
     predictor: Annotated[
         str, predictor_option("What brp learns with, for accuracy and for limits")
     ] = "gcn",
-    budget: Annotated[int, typer.Option(min=1, help="Networks to evaluate.")] = 100,
+    budget: Annotated[
+        int, typer.Option(min=1, help="Networks to evaluate; in lowrank 60, if it is not given.")
+    ] = 100,
     iterations: Annotated[
-        int, typer.Option(min=1, help="Rounds of brp; a last one takes only the top.")
+        int,
+        typer.Option(
+            min=1, help="Rounds of brp; a last one takes only the top. In lowrank 5, if not given."
+        ),
     ] = 10,
     limit_quantile: Annotated[
         float,

@@ -50,7 +50,7 @@ def lose_node_once(folder: Path, item: int) -> int:
 
 
 def slow_first(item: int) -> int:
-    time.sleep(0.5 if item == 0 else 0)
+    time.sleep(2 if item == 0 else 0)
     return item
 
 
