@@ -148,7 +148,7 @@ def search_lowrank(ctx: typer.Context) -> None:
             )
         try:
             searched = search_versions(subject, settings, device, run, progress_bar)
-            source = f"{subject.name}" + (f", {asked.weights}" if asked.weights else "")
+            source = f"{subject.name}" + (f", {asked.weights.name}" if asked.weights else "")
             result = finish(
                 subject,
                 searched,

@@ -182,7 +182,7 @@ def prepare(
     kept = None if cache is None else Cache(cache)
     moments = None
     if METHODS[method].needs_moments:
-        sha256 = content_hash(model_hash(model.state_dict()), x)
+        sha256 = content_hash(model_hash(model.state_dict()), x, f"patches drawn by seed {seed}")
 
         def gather() -> dict[str, Moment]:
             with bars("calibration images") as bar:

@@ -30,7 +30,11 @@ class ONNX:
                 program: Any = torch.onnx.export(
                     subject.module, (subject.inputs[:1],), dynamo=True, verbose=False
                 )
-            content: bytes = program.model_proto.SerializeToString()
+            proto = program.model_proto
+            for node in (*proto.graph.node, *(n for f in proto.functions for n in f.node)):
+                # Paths and lines of the user's source are nobody else's business.
+                del node.metadata_props[:]
+            content: bytes = proto.SerializeToString()
         except Exception as error:
             raise UserError(
                 f"model '{subject.name}': torch cannot export it to ONNX: {one_line(error)}"

@@ -28,6 +28,9 @@ class PT2:
         try:
             with quiet():
                 program = torch.export.export(subject.module, (example,))
+                for node in program.graph.nodes:
+                    # Paths and lines of the user's source are nobody else's business.
+                    node.meta.pop("stack_trace", None)
                 torch.export.save(program, content)
         except Exception as error:
             raise UserError(

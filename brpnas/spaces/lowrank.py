@@ -203,6 +203,7 @@ class LowRankSpace(Space[LowRankNetwork]):
             raise UserError("no layer of the network can be replaced")
         name = free[int(rng.integers(len(free)))]
         known, choices = self.options[name], arch.choices
+        known = (*known[1:], known[0])  # the layer as it is comes after the dearest option
         here = [i for i, one in enumerate(known) if one.choice == choices.get(name, DENSE)]
         if here and rng.random() < 0.5:
             steps = [step for step in (-2, -1, 1, 2) if 0 <= here[0] + step < len(known)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import brpnas
 from brpnas.errors import UserError
 from brpnas.exporting import FORMATS, Checked, Subject, check
 from brpnas.foreign import read_exported
@@ -151,3 +154,16 @@ def test_a_file_of_another_network_is_told(digits: LoadedModel, written: Recipes
             check(form, b"nothing", other)
     identical = check(FORMATS["pt2"], FORMATS["pt2"].write(other), other)
     assert identical == Checked(4, pytest.approx(0, abs=1e-5), 4)
+
+
+@pytest.mark.parametrize("name", ["pt2", "onnx"])
+def test_files_say_nothing_of_the_machine_they_were_made_on(name: str, digits: LoadedModel) -> None:
+    pytest.importorskip("onnxscript" if name == "onnx" else "torch")
+    subject = Subject("digits-cnn", digits.module, torch.zeros(2, 1, 8, 8), False)
+    content = FORMATS[name].write(subject)
+    if name == "pt2":
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            content = b"".join(map(file.read, file.namelist()))
+    assert str(Path(brpnas.__file__).parent).encode() not in content
+    assert b"def forward" not in content
+    assert b"return self" not in content
