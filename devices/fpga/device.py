@@ -60,8 +60,8 @@ class FPGADevice(Device):
             "interval_cycles": "cycles of the clock from one image to the next, of the slowest "
             "part",
             "dsp": "slices; the most of any part, as are the other resources",
-            "bram": "blocks of 18 Kbit",
-            "lut": "an estimate",
+            "bram": "blocks of 18 Kbit; those that the board lacks are built of LUTs, 288 for each",
+            "lut": "an estimate, without those",
             "ff": "an estimate",
         }
         return {**notes, "uram": "blocks of 288 Kbit"} if self.platform.resources["URAM"] else notes
