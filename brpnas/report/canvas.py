@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from brpnas.report.writing import write_file
 
 __all__ = ["LINE", "LOOKS", "add_legend", "new_canvas", "plain", "save_figure"]
 
@@ -47,9 +50,15 @@ def plain(column: str) -> str:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure, the same bytes for the same figure; return the path."""
+    """Write a figure as PNG, the same bytes for the same figure; return the path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    content = io.BytesIO()
     with warnings.catch_warnings():
         # A column's name may hold letters that the font lacks: boxes are drawn in their place.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(content, format="png", metadata={"Software": None})
+    write_file(path, content.getvalue())
     return path

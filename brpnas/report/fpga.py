@@ -14,11 +14,11 @@ from markupsafe import Markup
 from brpnas.devices.fpga.foldings import RESOURCES
 from brpnas.devices.fpga.mapping import Design, Part
 from brpnas.devices.fpga.problem import LOGIC_MARGIN, LUTS_PER_BLOCK, Problem
-from brpnas.errors import UserError
 from brpnas.report.fpga_layers import BuiltLayer, bottleneck, layer_rows, sum_rows
 from brpnas.report.fpga_pipeline import ROW_HEIGHT, pipeline_lanes, pipeline_svg
 from brpnas.report.fpga_roofline import Roofs, point_of, roofline_svg, roofs_of
 from brpnas.report.rendering import render
+from brpnas.report.writing import write_page
 from brpnas.values import readable
 
 __all__ = ["write_fpga_report"]
@@ -35,12 +35,7 @@ def write_fpga_report(design: Design, path: Path, command: str | None = None) ->
     Raises:
         UserError: the file cannot be written.
     """
-    text = _render(design, command)
-    try:
-        # A command may have bytes in it that are no text.
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    write_page(path, _render(design, command))
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from brpnas.errors import UserError
 from brpnas.report.front_history import FrontHistory, Version, choices_of, read_front_history
-from brpnas.report.front_plots import COST_WORDS, judged_by, save_front_plots
+from brpnas.report.front_plots import COST_WORDS, Picture, judged_by, save_front_plots
 from brpnas.report.rendering import embedded, render
+from brpnas.report.writing import write_page
 from brpnas.values import readable
 
 __all__ = ["write_front_report"]
@@ -27,7 +27,8 @@ _ASKED = {
     "target": "Target, share of the cost",
     "strategy": "Strategy",
     "predictor": "Predictor",
-    "budget": "Versions evaluated",
+    "budget": "Versions evaluated, at most",
+    "keep": "Versions kept, at most",
     "repair": "Repair",
     "seed": "Seed",
 }
@@ -48,18 +49,11 @@ def write_front_report(folder: Path | str) -> Path:
     folder = Path(folder)
     history = read_front_history(folder)
     page = folder / "report.html"
-    try:
-        plots = save_front_plots(history, folder)
-        # A path may have bytes in it that are no text.
-        page.write_text(
-            _render(history, plots, folder), encoding="utf-8", errors="backslashreplace"
-        )
-    except OSError as error:
-        raise UserError(f"cannot write {page}: {error.strerror or error}") from None
+    write_page(page, _render(history, save_front_plots(history, folder), folder))
     return page
 
 
-def _render(history: FrontHistory, plots: dict[str, Path], folder: Path) -> str:
+def _render(history: FrontHistory, pictures: list[Picture], folder: Path) -> str:
     asked = history.record["arguments"]
     errors = [str(error) for error in history.trace["error"] if isinstance(error, str)]
     versions = _versions(history)
@@ -81,11 +75,13 @@ def _render(history: FrontHistory, plots: dict[str, Path], folder: Path) -> str:
         layers=history.layers,
         compress=_compress(history.front[middle], asked) if history.front else "",
         versions=versions,
+        titles=[*versions],
+        others=_others(history),
         resume=f"{asked.get('command')} --out {shlex.quote(str(folder))} --resume",
         evaluated=len(history.trace),
         errors=errors,
         wall_s=(history.record["result"] or {}).get("wall_s"),
-        plots={title: embedded(path) for title, path in plots.items()},
+        pictures=[(one, embedded(one.path)) for one in pictures],
     )
 
 
@@ -97,7 +93,9 @@ def _versions(history: FrontHistory) -> dict[str, dict[str, str]]:
     cost, words = history.cost, COST_WORDS.get(history.cost, history.cost)
     if history.original is not None:
         return {
-            f"Version {number}: {_change(one.figures[cost], history.whole)} {words}": one.choices
+            f"Version {number}: {_change(one.figures[cost], history.whole)} {words}, "
+            f"{readable(one.figures['agreement_pct'])}% agreement, evaluated as number "
+            f"{one.step + 1}": one.choices
             for number, one in enumerate(history.front)
         }
     costs, agreements = history.values(cost), history.values("agreement_pct")
@@ -107,6 +105,22 @@ def _versions(history: FrontHistory) -> dict[str, dict[str, str]]:
         f"{readable(agreements[row])}% agreement": choices_of(str(history.trace["arch"].iloc[row]))
         for row in history.unbeaten().tolist()
     }
+
+
+def _others(history: FrontHistory) -> list[dict[str, Any]]:
+    """Return what is known of the versions that no other one beats, but that were not kept."""
+    kept = {one.step for one in history.front}
+    costs, agreements = history.values(history.cost), history.values("agreement_pct")
+    return [
+        {
+            "number": row + 1,
+            "cost": costs[row],
+            "agreement_pct": agreements[row],
+            "arch": history.trace["arch"].iloc[row],
+        }
+        for row in history.unbeaten().tolist()
+        if row not in kept
+    ]
 
 
 def _columns(history: FrontHistory) -> dict[str, str]:

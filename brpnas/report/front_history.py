@@ -32,11 +32,13 @@ class Version:
         figures: its metrics by name; NaN where unknown.
         arch: what is in the layers' places, as text.
         recipe: where its recipe was written.
+        step: its row in the trace, from 0.
     """
 
     figures: dict[str, float]
     arch: str
     recipe: str
+    step: int
 
     @property
     def choices(self) -> dict[str, str]:
@@ -54,7 +56,8 @@ class FrontHistory:
         cost: column that was kept low.
         objective: column that was maximised.
         original: metrics of the network as it is; None if the search is not finished.
-        front: the finished versions, the dearest first; empty if the search is not finished.
+        front: the finished versions, the dearest first: what was kept of the versions that no
+            other one beats; empty if the search is not finished.
         layers: all that some evaluated version replaces, in the network's order.
     """
 
@@ -124,7 +127,8 @@ def _figures(known: dict[str, Any]) -> dict[str, float]:
 
 
 def _version(one: dict[str, Any], trace: pd.DataFrame) -> Version:
-    return Version(_figures(one), str(trace["arch"].iloc[int(one["step"])]), str(one["recipe"]))
+    step = int(one["step"])
+    return Version(_figures(one), str(trace["arch"].iloc[step]), str(one["recipe"]), step)
 
 
 def _layers(trace: pd.DataFrame) -> tuple[str, ...]:

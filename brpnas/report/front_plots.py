@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from brpnas.report.canvas import LINE, LOOKS, add_legend, new_canvas, plain, save_figure
 from brpnas.report.front_history import FrontHistory
 
-__all__ = ["COST_WORDS", "judged_by", "save_front_plots"]
+__all__ = ["COST_WORDS", "Picture", "judged_by", "save_front_plots"]
 
 COST_WORDS = {"macs": "multiply-accumulates", "params": "parameters", "latency_ms": "latency"}
 _OBJECTIVE_WORDS = {
@@ -23,6 +24,22 @@ _USELESS = 25
 """Points: a version that loses more is not worth a look."""
 _ROUNDING = 1e-6
 """Nats: less is rounding, and would stretch the axis."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot, and where in it the versions are that the page tells of.
+
+    Attributes:
+        title: of the plot.
+        path: of its file.
+        spots: (place of the version on the page, from 0; how far from the left; from the top), in
+            percent of the picture's width and height. Versions outside of it are left out.
+    """
+
+    title: str
+    path: Path
+    spots: tuple[tuple[int, float, float], ...]
 
 
 def judged_by(history: FrontHistory) -> tuple[str, str]:
@@ -36,7 +53,7 @@ def judged_by(history: FrontHistory) -> tuple[str, str]:
     return "accuracy_pct", f"accuracy on {images} images"
 
 
-def save_front_plots(history: FrontHistory, folder: Path) -> dict[str, Path]:
+def save_front_plots(history: FrontHistory, folder: Path) -> list[Picture]:
     """Draw what a search found and what it tried.
 
     Args:
@@ -44,34 +61,42 @@ def save_front_plots(history: FrontHistory, folder: Path) -> dict[str, Path]:
         folder: gets ``front.png``, of a search that is finished, and ``versions.png``.
 
     Returns:
-        Each plot's file by its title.
+        The plots. The versions in them are those of the front, or those that no other one beats
+        so far where the search is not finished.
     """
-    plots: dict[str, Path] = {}
+    pictures = []
     if history.original is not None:
         title = f"The front: {judged_by(history)[1]} at each cost"
-        plots[title] = save_figure(_front(history, history.original), folder / "front.png")
+        drawn = _front(history, history.original)
+        pictures.append(_picture(title, folder / "front.png", *drawn))
     title = "Every evaluated version, by what the search minimised"
-    plots[title] = save_figure(_versions(history), folder / "versions.png")
-    return plots
+    pictures.append(_picture(title, folder / "versions.png", *_versions(history)))
+    return pictures
 
 
-def _front(history: FrontHistory, original: dict[str, float]) -> Figure:
+def _picture(title: str, path: Path, figure: Figure, points: NDArray[np.float64]) -> Picture:
+    save_figure(figure, path)  # first: that is what lays it out
+    (axes,) = figure.axes
+    pixels = axes.transData.transform(points)  # (versions, 2), from below
+    shares = 100 * pixels / figure.bbox.size
+    spots = [
+        (place, float(shares[place, 0]), 100 - float(shares[place, 1]))
+        for place, (x, y) in enumerate(pixels)
+        if axes.bbox.contains(x, y)
+    ]
+    return Picture(title, path, tuple(spots))
+
+
+def _front(history: FrontHistory, original: dict[str, float]) -> tuple[Figure, NDArray[np.float64]]:
+    """Return the figure and where the versions are in it, shape (versions, 2)."""
     figure, axes = new_canvas()
     name, words = judged_by(history)
     costs = _shares(history, np.array([one.figures[history.cost] for one in history.front]))
     values = np.array([one.figures[name] for one in history.front])
     colour, marker = LOOKS[0]
     axes.plot(costs, values, color=colour, marker=marker, markersize=5, label="versions")
-    for number, at in enumerate(zip(costs, values, strict=True)):
-        axes.annotate(
-            str(number),
-            at,
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-            annotation_clip=True,
-        )
+    points = np.column_stack([costs, values])
+    _number(axes, points)
     whole = original[name]
     axes.axhline(whole, color=LINE, linestyle=":", linewidth=1)
     axes.scatter(100, whole, s=90, marker="*", color=LINE, zorder=3, label="as it is")
@@ -81,10 +106,11 @@ def _front(history: FrontHistory, original: dict[str, float]) -> Figure:
         axes.set_ylim(whole - _USELESS, whole + _USELESS / 10)
         axes.set_title(f"{below} lie below this picture", fontsize=9, loc="left")
     _finish(axes, history)
-    return figure
+    return figure, points
 
 
-def _versions(history: FrontHistory) -> Figure:
+def _versions(history: FrontHistory) -> tuple[Figure, NDArray[np.float64]]:
+    """Return the figure and where the versions are in it, shape (versions, 2)."""
     figure, axes = new_canvas()
     costs = _shares(history, history.values(history.cost))
     losses = np.maximum(-history.values(history.objective), _ROUNDING)
@@ -108,7 +134,26 @@ def _versions(history: FrontHistory) -> Figure:
     axes.invert_yaxis()  # better is higher, as in the other picture
     axes.set_ylabel(_OBJECTIVE_WORDS[history.objective])
     _finish(axes, history)
-    return figure
+    points = np.column_stack([costs, losses])
+    if not history.front:
+        return figure, points[best]
+    points = points[[one.step for one in history.front]]
+    _number(axes, points)
+    return figure, points
+
+
+def _number(axes: Axes, points: NDArray[np.float64]) -> None:
+    """Write the number of each version of the front above its point."""
+    for number, (cost, value) in enumerate(points):
+        axes.annotate(
+            str(number),
+            (cost, value),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            annotation_clip=True,
+        )
 
 
 def _shares(history: FrontHistory, costs: NDArray[np.float64]) -> NDArray[np.float64]:

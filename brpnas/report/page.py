@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from brpnas.errors import UserError
 from brpnas.report.drawing import graph_svg
 from brpnas.report.history import History, read_history
 from brpnas.report.plots import save_plots
 from brpnas.report.rendering import embedded, render
+from brpnas.report.writing import write_page
 from brpnas.resolver import SPACES, resolve
 
 __all__ = ["write_report"]
@@ -49,11 +49,7 @@ def write_report(folder: Path | str) -> Path:
     folder = Path(folder)
     history = read_history(folder)
     page = folder / "report.html"
-    try:
-        plots = save_plots(history, folder)
-        page.write_text(_render(history, plots), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {page}: {error.strerror or error}") from None
+    write_page(page, _render(history, save_plots(history, folder)))
     return page
 
 

@@ -3,12 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +18,7 @@ from brpnas.search.front_problem import FrontProblem, on_front
 from brpnas.search.problem import Candidate, Observation
 from brpnas.search.strategy import Strategy
 from brpnas.spaces.lowrank import LowRankNetwork, LowRankSpace, Option
+from brpnas.testing.elsewhere import trace_elsewhere
 
 __all__ = ["FrontStrategyContract", "SyntheticFront"]
 
@@ -153,16 +148,7 @@ class FrontStrategyContract:
 
     def test_same_trace_in_another_process(self, tmp_path: Path) -> None:
         """Nothing depends on the process: hash order, global random state."""
-        output = tmp_path / "trace.json"
-        where = [inspect.getfile(type(self)), type(self).__name__, str(output)]
-        code = "import sys; from brpnas.testing import fronts; fronts._elsewhere(*sys.argv[1:])"
-        subprocess.run(  # noqa: S603 - this interpreter, our own arguments
-            [sys.executable, "-c", code, *where],
-            check=True,
-            timeout=300,
-            env={**os.environ, "PYTHONHASHSEED": "12345"},
-        )
-        assert json.loads(output.read_text()) == self._trace(seed=3)
+        assert trace_elsewhere(self, 3, tmp_path) == self._trace(seed=3)
 
     @pytest.mark.parametrize("n", [1, 7])
     def test_asks_for_at_most_n_and_the_same_in_any_portions(self, n: int) -> None:
@@ -228,14 +214,3 @@ class FrontStrategyContract:
                 strategy.tell(told[start : start + portion])
             trace += batch
         return [[str(one.arch), one.origin, one.iteration] for one in trace]
-
-
-def _elsewhere(path: str, name: str, output: str) -> None:
-    """Write the trace of the contract class ``name`` in the file ``path``, as JSON."""
-    spec = importlib.util.spec_from_file_location("contract", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    contract: FrontStrategyContract = getattr(module, name)()
-    Path(output).write_text(json.dumps(contract._trace(seed=3)))

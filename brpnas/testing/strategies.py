@@ -3,12 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +13,7 @@ from brpnas.search.loop import search
 from brpnas.search.problem import Candidate, Observation, Problem
 from brpnas.search.strategy import Strategy
 from brpnas.spaces import Cell
+from brpnas.testing.elsewhere import trace_elsewhere
 from brpnas.testing.synthetic import SyntheticEvaluator, synthetic_problem
 
 __all__ = ["StrategyContract"]
@@ -64,16 +59,7 @@ class StrategyContract:
 
     def test_same_trace_in_another_process(self, tmp_path: Path) -> None:
         """Nothing depends on the process: hash order, global random state."""
-        output = tmp_path / "trace.json"
-        where = [inspect.getfile(type(self)), type(self).__name__, str(output)]
-        code = "import sys; from brpnas.testing import strategies as s; s._elsewhere(*sys.argv[1:])"
-        subprocess.run(  # noqa: S603 - this interpreter, our own arguments
-            [sys.executable, "-c", code, *where],
-            check=True,
-            timeout=300,
-            env={**os.environ, "PYTHONHASHSEED": "12345"},
-        )
-        assert json.loads(output.read_text()) == self._trace(seed=3)
+        assert trace_elsewhere(self, 3, tmp_path) == self._trace(seed=3)
 
     def test_tells_in_portions(self) -> None:
         """Results may be told one by one."""
@@ -131,14 +117,3 @@ def _answers(
         )
         for arch, metrics in zip(archs, found, strict=True)
     ]
-
-
-def _elsewhere(path: str, name: str, output: str) -> None:
-    """Write the trace of the contract class ``name`` in the file ``path``, as JSON."""
-    spec = importlib.util.spec_from_file_location("contract", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    contract: StrategyContract = getattr(module, name)()
-    Path(output).write_text(json.dumps(contract._trace(seed=3)))

@@ -105,11 +105,14 @@ def test_int8_takes_its_ranges_from_images(digits: LoadedModel, written: Recipes
     images = Subject(noise.name, noise.module, noise.inputs, True)
     content = FORMATS["tflite-int8"].write(images)
     assert len(content) < 0.5 * len(FORMATS["tflite"].write(images))
-    checked = check(FORMATS["tflite-int8"], content, images)
     with torch.no_grad():
-        greatest = float(images.module(images.inputs).abs().max())
-    assert 0 < checked.max_difference < 0.5 * greatest
-    assert checked.same_class >= 6
+        expected = images.module(images.inputs)
+    scores = FORMATS["tflite-int8"].scores(content, images.inputs)
+    # Found: 1.9% of the greatest score. With ranges of one image or of eight, or with the mean of
+    # the ranges of all, some image is beyond them, and it is 18 to 48%.
+    assert 0 < (scores - expected).abs().max() < 0.03 * expected.abs().max()
+    assert torch.equal(scores.argmax(1), expected.argmax(1))
+    assert check(FORMATS["tflite-int8"], content, images).same_class == 8
     with pytest.raises(UserError, match="tflite-int8 needs --calibration IMAGES"):
         FORMATS["tflite-int8"].write(noise)
 

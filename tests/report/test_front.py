@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
 
 from brpnas.errors import UserError
 from brpnas.report import write_front_report
+from brpnas.report.canvas import LOOKS
 from brpnas.report.front_history import read_front_history
 from brpnas.run import Run, Step
 
@@ -30,6 +33,7 @@ TRACE = [  # of a search for versions of digits-cnn
     ("top", "features.0=input:g1:r2", np.nan, np.nan, np.nan, np.nan),
 ]
 FRONT = (0, 2, 5)
+PageOf = Callable[[Path], Any]
 
 
 def make_run(
@@ -79,50 +83,23 @@ def make_run(
             run.finish({"baseline": whole, "front": front, **result})
 
 
-class Page(HTMLParser):
-    """Tags, cells of table rows, and all text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self.cell = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-            self.cell = True
-        elif tag == "br" and self.cell:
-            self.rows[-1][-1] += " "
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self.cell = False
-
-    def handle_data(self, data: str) -> None:
-        data = data.replace("\N{MINUS SIGN}", "-")
-        self.text += data
-        if self.cell:
-            self.rows[-1][-1] += data
+@pytest.fixture
+def page_of(read_page: Callable[[Path], Any]) -> PageOf:
+    return lambda folder: read_page(write_front_report(folder))
 
 
-def page_of(folder: Path) -> Page:
-    return Page(write_front_report(folder).read_text(encoding="utf-8"))
-
-
-def test_page_tells_of_the_front(tmp_path: Path) -> None:
+def test_page_tells_of_the_front(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path)
     page = page_of(tmp_path)
     rows = {name: cells for name, *cells in page.rows}
     assert rows["as it is"] == ["2,378,368", "93,546", "96", "100", ""]
     assert rows["1"][:4] == ["1,048,192 -55.9%", "36,714 -60.8%", "94.44 -1.56", "98.44"]
-    assert list(rows) == ["version", "as it is", "0", "1", "2"]
-    assert "Version 1, the middle one of 3; 7 were evaluated, in 1.25 s" in page.text
+    assert [row[0] for row in page.rows[:5]] == ["version", "as it is", "0", "1", "2"]
+    # The others of the front, by their numbers; the first is the network as it is.
+    assert [row[0] for row in page.rows[5:]] == ["number", "5", "2"]
+    assert page.rows[-1][1:] == ["1,780,000 -25.2%", "99.6", TRACE[1][1]]
+    assert "Version 1, the middle one of 3. 7 versions were evaluated, in 1.25 s. " in page.text
+    assert "no other one beats, has 5 of them; kept: 3." in page.text
     assert "1 of the evaluated versions failed; the first: it broke" in page.text
     assert "accuracy on test images" in page.text
     assert "brpnas search --space lowrank --cost macs" in page.text
@@ -131,10 +108,38 @@ def test_page_tells_of_the_front(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+def spots_of(page: Any) -> list[dict[str, str]]:
+    return [attributes for tag, attributes in page.tags if tag == "a" and "title" in attributes]
+
+
+def test_points_of_the_front_lead_to_their_versions(tmp_path: Path, page_of: PageOf) -> None:
+    make_run(tmp_path)
+    spots = spots_of(page_of(tmp_path))
+    assert [spot["href"] for spot in spots] == [f"#version-{number}" for number in (0, 1, 2)] * 2
+    said = "55.9% multiply-accumulates, 98.44% agreement, evaluated as number 3"
+    for spot in (spots[1], spots[4]):
+        assert spot["title"].startswith("Version 1: ")
+        assert spot["title"].endswith(f"{said}: {tmp_path}/front/01.json")
+    picture = imread(tmp_path / "front.png")
+    for spot in spots[:3]:
+        left, top = (float(share) / 100 for share in re.findall(r"[\d.]+", spot["style"]))
+        pixel = picture[int(top * picture.shape[0]), int(left * picture.shape[1])]
+        assert pixel[:3] == pytest.approx(to_rgb(LOOKS[0][0]), abs=0.01)
+
+
+def test_points_below_the_picture_lead_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_of: PageOf
+) -> None:
+    monkeypatch.setattr(f"{__name__}.FRONT", (0, 2, 3))
+    make_run(tmp_path)
+    spots = spots_of(page_of(tmp_path))
+    assert [spot["href"][-1] for spot in spots] == ["0", "1", "0", "1", "2"]
+
+
 def test_layer_by_layer(tmp_path: Path) -> None:
     make_run(tmp_path)
     text = write_front_report(tmp_path).read_text(encoding="utf-8")
-    details = re.findall(r"<details( open)?>(.*?)</details>", text, re.DOTALL)
+    details = re.findall(r"<details( open)?>(<summary>Version.*?)</details>", text, re.DOTALL)
     assert [opened for opened, _ in details] == ["", " open", ""]
     rows = re.findall(r"<li><bdi>(.*?)</bdi><(?:code|span[^>]*)>(.*?)<", details[1][1])
     assert rows == [
@@ -159,7 +164,7 @@ def test_layers_are_in_the_order_of_the_network(
     assert read_front_history(tmp_path).layers == ("b.9", "stem", "b.2", "a", "b.10")
 
 
-def test_how_to_take_it_out(tmp_path: Path) -> None:
+def test_how_to_take_it_out(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, model="resnet20-cifar", weights="my weights.safetensors")
     (command,) = re.findall(r"brpnas compress.*", page_of(tmp_path).text)
     recipe = f"{tmp_path}/front/01.json"
@@ -169,7 +174,7 @@ def test_how_to_take_it_out(tmp_path: Path) -> None:
     ]
 
 
-def test_with_a_target_the_answer_is_shown(tmp_path: Path) -> None:
+def test_with_a_target_the_answer_is_shown(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, target=0.9, cost="latency_ms", device="local")
     page = page_of(tmp_path)
     assert "The best version found within the target" in page.text
@@ -178,7 +183,7 @@ def test_with_a_target_the_answer_is_shown(tmp_path: Path) -> None:
     assert "2.378 → 2.106 ms" in page.text
 
 
-def test_without_test_images_agreement_is_shown(tmp_path: Path) -> None:
+def test_without_test_images_agreement_is_shown(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, accuracy=False)
     page = page_of(tmp_path)
     assert "The front: agreement with the original" in page.text
@@ -186,37 +191,41 @@ def test_without_test_images_agreement_is_shown(tmp_path: Path) -> None:
     assert page.rows[0] == ["version", "MACs", "parameters", "agreement, %", "recipe"]
 
 
-def test_labels(tmp_path: Path) -> None:
+def test_labels(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, objective="log_likelihood", tested=False, labels="calibration")
     assert read_front_history(tmp_path).objective == "log_likelihood"
     assert "accuracy on calibration images" in page_of(tmp_path).text
 
 
-def test_unfinished_run_shows_its_trace(tmp_path: Path) -> None:
+def test_unfinished_run_shows_its_trace(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, finish=False)
     page = page_of(tmp_path)
     assert "not finished" in page.text
     assert f"--cost macs --out {tmp_path} --resume" in page.text
     numbers = re.findall(r"Number (\d): [\d,]+ multiply-accumulates, [\d.]+% agr", page.text)
     assert numbers == ["5", "1", "2", "3", "6"]  # 4 is beaten, 7 failed
+    assert [spot["title"].split(":")[0][-1] for spot in spots_of(page)] == numbers
     assert page.rows == []
     assert not (tmp_path / "front.png").exists()
 
 
-def test_nothing_that_works_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_works_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_of: PageOf
+) -> None:
     monkeypatch.setattr(f"{__name__}.TRACE", TRACE[-1:])
     make_run(tmp_path, finish=False)
     assert "None of 1 versions so far has been found to work" in page_of(tmp_path).text
 
 
-def test_page_is_self_contained_and_names_are_escaped(tmp_path: Path) -> None:
+def test_page_is_self_contained_and_names_are_escaped(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, model=HOSTILE, device=HOSTILE, cost="latency_ms", command=HOSTILE)
     page = page_of(tmp_path)
     assert "script" not in {tag for tag, _ in page.tags}
-    links = [value for _, attributes in page.tags for name, value in attributes.items()
-             if name in ("src", "href")]  # fmt: skip
-    assert len(links) == 2
-    assert all(link and link.startswith("data:image/png;base64,") for link in links)
+    places = {f"#version-{number}" for number in range(3)}
+    assert set(page.links) >= places
+    pictures = [link for link in page.links if link not in places]
+    assert len(pictures) == 2
+    assert all(link.startswith("data:image/png;base64,") for link in pictures)
     text = (tmp_path / "report.html").read_text()
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import threading
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,6 @@ def make_run(
     return rows
 
 
-class Tags(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-
 def test_the_trace_of_a_running_search_is_read_while_it_is_replaced(tmp_path: Path) -> None:
     sizes = (3, 200)
     for size in sizes:
@@ -110,15 +100,16 @@ def test_page_tells_what_was_found(tmp_path: Path) -> None:
     assert numbers[1::4] == [f"{value:,.4g}" for value in top]
 
 
-def test_page_is_self_contained_and_names_are_escaped(tmp_path: Path) -> None:
+def test_page_is_self_contained_and_names_are_escaped(
+    tmp_path: Path, read_page: Callable[[Path], Any]
+) -> None:
     make_run(tmp_path, accuracy=HOSTILE)
-    text = write_report(tmp_path).read_text()
-    tags = Tags(text).tags
-    assert "script" not in {tag for tag, _ in tags}
-    links = [value for _, attributes in tags for name, value in attributes.items() if name == "src"]
-    assert len(links) == 3
-    assert all(link and link.startswith("data:image/png;base64,") for link in links)
-    assert not {"href", "onload", "onerror"} & {name for _, a in tags for name in a}
+    page = read_page(write_report(tmp_path))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert len(page.links) == 3
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert not {"href", "onload", "onerror"} & {name for _, a in page.tags for name in a}
+    text = (tmp_path / "report.html").read_text()
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -147,6 +138,14 @@ def test_no_network_within_limits(tmp_path: Path) -> None:
     )
 
 
+def test_paths_that_are_no_text(tmp_path: Path) -> None:
+    make_run(tmp_path, 2)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["arguments"]["table"] = "\udcff.parquet"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert "\\udcff.parquet" in write_report(tmp_path).read_text()
+
+
 def test_best_so_far(tmp_path: Path) -> None:
     rows = make_run(tmp_path)
     best = read_history(tmp_path).best_so_far()
@@ -162,6 +161,11 @@ def test_damaged_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not the run folder of a search"):
         write_report(tmp_path)
     make_run(tmp_path)
+    for name in ("report.html", "trace.png"):
+        (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match=rf"cannot write .*{name}"):
+            write_report(tmp_path)
     (tmp_path / "trace.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="not the run folder of a search"):
         write_report(tmp_path)
