@@ -50,13 +50,11 @@ def read(options: argparse.Namespace, seed: int) -> Subject:
     return prepare(
         loaded,
         images,
-        method=options.method,
-        price=options.cost,
-        each_family=False,
-        options=options.options,
-        cache=None,
+        cost=options.cost,
         seed=seed,
         bars=quiet,
+        method=options.method,
+        options=options.options,
     )
 
 

@@ -61,17 +61,7 @@ def main() -> None:
     traces: dict[str, list[Step]] = {}
     with contextlib.ExitStack() as stack:
         for cost in ("macs", "latency"):
-            subject = prepare(
-                loaded,
-                images,
-                method="output",
-                price="macs",
-                each_family=cost == "latency",
-                options=10 if cost == "latency" else 16,
-                cache=None,
-                seed=options.seed,
-                bars=quiet,
-            )
+            subject = prepare(loaded, images, cost=cost, seed=options.seed, bars=quiet)
             run = stack.enter_context(Run(options.out / cost, {}, options.seed, resume=True))
             device = open_device(
                 options.device, subject, run.folder, options.rounds, None, None, print, stack

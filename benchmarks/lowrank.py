@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from brpnas.evaluate.compressed import accuracy_pct
 from brpnas.lowrank import (
     METHODS,
     Choice,
@@ -60,19 +61,8 @@ def time_decompositions(model: nn.Module, layers: Layers, method: str) -> None:
 def read(model: LoadedModel, path: Path) -> tuple[Tensor, Tensor]:
     """Return images, normalised as the network expects, and their classes."""
     images = model.read_images(path)
-    norm = model.normalisation
-    assert norm is not None
     assert images.y is not None
-    pixels = torch.from_numpy(images.x).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (norm.mean, norm.std))
-    return ((pixels - mean) / std).contiguous(), torch.from_numpy(images.y)
-
-
-@torch.no_grad()
-def accuracy_pct(model: nn.Module, images: Tensor, classes: Tensor) -> float:
-    """Return the share of images that the network tells right."""
-    guesses = torch.cat([model(x).argmax(1) for x in images.split(BATCH)])
-    return 100 * float((guesses == classes).double().mean())
+    return images.tensor(model.normalisation), torch.from_numpy(images.y)
 
 
 def compare_methods(

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from brpnas.compressing.subject import pixel_bounds
+from brpnas.evaluate.compressed import accuracy_pct
 from brpnas.lowrank import (
     Choice,
     Factors,
@@ -48,21 +50,6 @@ def uniform(layers: Layers, family: str, share: float) -> dict[str, Choice]:
     return choices
 
 
-@torch.no_grad()
-def accuracy_pct(model: nn.Module, images: Tensor, classes: Tensor) -> float:
-    """Return the share of images that the network tells right."""
-    guesses = torch.cat([model(x).argmax(1) for x in images.split(BATCH)])
-    return 100 * float((guesses == classes).double().mean())
-
-
-def bounds(loaded: LoadedModel) -> Tensor:
-    """Return what black and white pixels become, shape (2, channels)."""
-    norm = loaded.normalisation
-    assert norm is not None
-    mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
-    return torch.stack([-mean / std, (1 - mean) / std])
-
-
 def compare(
     loaded: LoadedModel,
     calibration: Tensor,
@@ -74,6 +61,7 @@ def compare(
 ) -> None:
     """Print points lost before and after each repair."""
     model = loaded.module
+    assert loaded.normalisation is not None
     batches = torch.split(calibration, BATCH)
     moments = gather_moments(model, layers, batches, len(calibration))
     smaller = {
@@ -96,7 +84,7 @@ def compare(
             choices,
             calibration if seen else None,
             image_shape=loaded.image_shape,
-            bounds=bounds(loaded),
+            bounds=pixel_bounds(loaded.normalisation),
             seed=seed,
         )
         seconds = time.process_time() - start

@@ -29,7 +29,7 @@ from brpnas.errors import UserError
 from brpnas.files import replace_file, temporary
 from brpnas.values import finite
 
-__all__ = ["Run", "Step"]
+__all__ = ["Run", "Step", "check_folder"]
 
 _RECORD, _TRACE, _LOCK = "run.json", "trace.parquet", ".lock"
 _FIXED = {
@@ -161,6 +161,7 @@ class Run:
         self, asked: dict[str, Any], seed: int, resume: bool, free: Collection[str]
     ) -> dict[str, Any]:
         session = {"started": _now(), "versions": _versions(), "git": _git_revision()}
+        check_folder(self.folder, resume)
         if _unused(self.folder):
             record: dict[str, Any] = {
                 "arguments": asked,
@@ -172,14 +173,6 @@ class Run:
             }
             self._write_record(record)
             return record
-        if not (self.folder / _RECORD).exists():
-            raise UserError(
-                f"folder {self.folder} is not empty and holds no {_RECORD}: choose another folder"
-            )
-        if not resume:
-            raise UserError(
-                f"folder {self.folder} holds a run already: resume it or choose another folder"
-            )
         record = _read_record(self.folder / _RECORD)
         _check_arguments(self.folder, record["arguments"], asked, free)
         if (self.folder / _TRACE).exists():
@@ -218,6 +211,29 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
 def _unused(folder: Path) -> bool:
     """Return whether the folder holds at most what a kill during the first record leaves."""
     return all(path.name in (_LOCK, temporary(Path(_RECORD)).name) for path in folder.iterdir())
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Check that a run can have a folder, without making or locking it.
+
+    Args:
+        folder: it need not be there.
+        resume: whether it may hold a run.
+
+    Raises:
+        UserError: it holds something else, or a run (without ``resume``).
+    """
+    try:
+        if not folder.exists() or _unused(folder):
+            return
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    if not (folder / _RECORD).exists():
+        raise UserError(
+            f"folder {folder} is not empty and holds no {_RECORD}: choose another folder"
+        )
+    if not resume:
+        raise UserError(f"folder {folder} holds a run already: resume it or choose another folder")
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -15,78 +15,37 @@ from brpnas.cli._searching import fresh_folder
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
+    from brpnas.compressing.costs import Device
+    from brpnas.compressing.searching import Settings
+    from brpnas.compressing.subject import Subject
     from brpnas.run import Run
 
 __all__ = ["OF_LOWRANK", "search_lowrank"]
 
-OF_LOWRANK = (
-    *(
-        "model",
-        "weights",
-        "calibration",
-        "test",
-        "normalisation",
-        "cost",
-        "target",
-        "labels",
-        "repair",
-        "images",
-    ),
-    *("keep", "weights_by", "cache", "published"),
-)
+OF_LOWRANK = ("model", "weights", "calibration", "test", "normalisation", "cost", "target",
+              "labels", "repair", "images", "keep", "weights_by", "cache")  # fmt: skip
 """Parameters of the command that only this space has."""
-_OF_BOTH = (
-    *("ctx", "space", "strategy", "predictor", "budget", "iterations", "seed", "out", "resume"),
-    *("as_json", "device", "serial", "address", "rounds"),
-)
+_OF_BOTH = ("ctx", "space", "strategy", "predictor", "budget", "iterations", "seed", "out",
+            "resume", "as_json", "device", "serial", "address", "rounds")  # fmt: skip
 # What a resumed search may change: where things are, not what they are.
 _FREE = ("command", "weights", "calibration", "test", "cache", "serial", "address")
 _DETAILS = ("ctx", "out", "resume", "as_json")
+_COLUMNS = ("macs_reduction_pct", "params_reduction_pct", "latency_ms", "accuracy_pct",
+            "agreement_pct", "fidelity")  # fmt: skip
 
 
 def search_lowrank(ctx: typer.Context) -> None:
     """Run the command; ``ctx.params`` are those of ``brpnas search``."""
-    from brpnas.compressing.costs import check_device, open_device
-    from brpnas.compressing.finishing import finish
-    from brpnas.compressing.searching import Settings, check_target, search_versions
+    from brpnas.compressing.searching import check_target
     from brpnas.compressing.subject import prepare, read_subject
-    from brpnas.lowrank import METHODS
-    from brpnas.lowrank.repair import REPAIRS
+    from brpnas.lowrank.repair import check_repair
     from brpnas.report.front import write_front_report
-    from brpnas.resolver import resolve
-    from brpnas.run import Run
+    from brpnas.run import Run, check_folder
 
     asked = SimpleNamespace(**ctx.params)
-    for name in ctx.params:
-        if name not in (*OF_LOWRANK, *_OF_BOTH):
-            refuse(ctx, name, "another --space")
-    for name, value, choices in (
-        ("repair", asked.repair, REPAIRS),
-        ("way to find low-rank weights", asked.weights_by, METHODS),
-        ("use of labels", asked.labels, {"none": 0, "calibration": 0}),
-    ):
-        resolve(name, value, choices)
-    if asked.resume and asked.out is None:
-        raise UserError("--resume needs --out, the run folder to continue")
-    if asked.published and asked.strategy != "gradient":
-        refuse(ctx, "published", "--strategy gradient")
-    timed = asked.device or not (asked.model or asked.cost)
-    cost = asked.cost or ("latency" if timed else "macs")
-    device_name = asked.device or ("local" if cost == "latency" else None)
-    timing = device_name is not None and check_device(device_name)
-    for name in ("serial", "address", "rounds") if not timing else ():
-        refuse(ctx, name, "devices that are timed" if device_name else "--device")
-    settings = Settings(
-        asked.strategy,
-        asked.predictor,
-        cost,
-        asked.budget if given(ctx, "budget") else Settings.budget,
-        asked.iterations if given(ctx, "iterations") else Settings.iterations,
-        asked.target,
-        asked.seed,
-        asked.published,
-    )
-    folder = asked.out or fresh_folder()
+    settings, device_name = _read_options(ctx, asked)
+    folder = Path(asked.out or fresh_folder())
+    check_folder(folder, asked.resume)
     started = time.perf_counter()
     loaded, images = read_subject(
         asked.model,
@@ -98,95 +57,130 @@ def search_lowrank(ctx: typer.Context) -> None:
         most=asked.images,
         seed=asked.seed,
     )
+    check_repair(asked.repair, loaded.module, len(images.calibration))
     with contextlib.ExitStack() as stack:
+        device = _open_device(device_name, asked, folder, stack)
         subject = prepare(
             loaded,
             images,
-            method=asked.weights_by,
-            price="params" if cost == "params" else "macs",
-            each_family=cost == "latency",
-            options=10 if cost == "latency" else 16,
-            cache=asked.cache,
+            cost=settings.cost,
             seed=asked.seed,
             bars=progress_bar,
+            method=asked.weights_by,
+            cache=asked.cache,
         )
         check_target(subject, settings)
         for name, why in subject.layers.left.items():
             note(f"layer '{name}' stays as it is: {why}")
-        identity = {
-            "model_sha256": subject.sha256,
-            "calibration_sha256": images.sha256,
-            "tested": images.test is not None,
-        }
-        run_folder = Path(folder)
-        arguments: dict[str, Any] = {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in ctx.params.items()
-            if name in (*OF_LOWRANK, *_OF_BOTH) and name not in _DETAILS
-        }
-        arguments |= {
-            **identity,
-            "model": subject.name,
-            "cost": settings.metric,
-            "budget": settings.budget,
-            "iterations": settings.iterations,
-            "device": device_name,
-            "command": command_line(ctx, leave_out=_DETAILS),
-        }
-        run = stack.enter_context(Run(run_folder, arguments, asked.seed, asked.resume, free=_FREE))
-        device = None
-        if device_name is not None:
-            device = open_device(
-                device_name,
-                subject,
-                run_folder,
-                asked.rounds,
-                asked.serial,
-                asked.address,
-                note,
-                stack,
-            )
-        try:
-            searched = search_versions(subject, settings, device, run, progress_bar)
-            source = f"{subject.name}" + (f", {asked.weights.name}" if asked.weights else "")
-            result = finish(
-                subject,
-                searched,
-                settings,
-                asked.repair,
-                asked.keep,
-                run_folder,
-                source,
-                progress_bar,
-            )
-        except UserError:
-            _draw_unfinished(run)
-            raise
-        except KeyboardInterrupt:
-            _draw_unfinished(run)
-            raise KeyboardInterrupt(
-                f"after {len(run.steps)} networks; to continue, repeat the command with "
-                f"--out {folder} --resume"
-            ) from None
-        wall = round(time.perf_counter() - started, 3)
-        run.finish({**result, "evaluations": searched.front.evaluated, "wall_s": wall})
+        arguments = _arguments(ctx, settings, subject, device_name, device)
+        run = stack.enter_context(Run(folder, arguments, asked.seed, asked.resume, free=_FREE))
+        result = _run(asked, settings, subject, device, run)
+        result["wall_s"] = round(time.perf_counter() - started, 3)
+        run.finish(result)
         result = run.record["result"]
-    page = write_front_report(run_folder)
-    if as_json := asked.as_json:
+    page = write_front_report(folder)
+    if asked.as_json:
         print_json({**result, "run": str(folder)})
-    if not as_json:
-        columns = [name for name in _COLUMNS if name in {"fidelity", *result["front"][0]}]
-        dense = {"macs_reduction_pct": 0.0, "params_reduction_pct": 0.0, **result["baseline"]}
-        rows = [
-            (name, *(one.get(column) for column in columns), one.get("recipe", ""))
-            for name, one in (
-                ("as it is", dense),
-                *((f"{place}", one) for place, one in enumerate(result["front"])),
-            )
-        ]
-        title = f"{subject.name}: front of {result['evaluations']} versions, in {wall} s"
-        show(title, ("version", *columns, "recipe"), rows)
+    else:
+        _show(subject.name, result)
         note(f"report: {page}")
+
+
+def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[Settings, str | None]:
+    """Check all that can be checked before anything is read; return the device's name too."""
+    from brpnas.compressing.costs import check_device
+    from brpnas.compressing.searching import Settings
+    from brpnas.lowrank import METHODS
+    from brpnas.lowrank.repair import REPAIRS
+    from brpnas.resolver import resolve
+
+    for name in ctx.params:
+        if name not in (*OF_LOWRANK, *_OF_BOTH):
+            refuse(ctx, name, "another --space")
+    resolve("repair", asked.repair, REPAIRS)
+    resolve("way to find low-rank weights", asked.weights_by, METHODS)
+    resolve("use of labels", asked.labels, {"none": 0, "calibration": 0})
+    if asked.resume and asked.out is None:
+        raise UserError("--resume needs --out, the run folder to continue")
+    if asked.target is not None and given(ctx, "keep"):
+        raise UserError("--keep goes with searches for a whole front: --target has one answer")
+    timed = asked.device or not (asked.model or asked.cost)
+    cost = asked.cost or ("latency" if timed else "macs")
+    device = asked.device or ("local" if cost == "latency" else None)
+    timing = device is not None and check_device(device)
+    for name in ("serial", "address", "rounds") if not timing else ():
+        refuse(ctx, name, "devices that are timed" if device else "--device")
+    settings = Settings(
+        asked.strategy,
+        asked.predictor,
+        cost,
+        asked.budget if given(ctx, "budget") else Settings.budget,
+        asked.iterations if given(ctx, "iterations") else Settings.iterations,
+        asked.target,
+        asked.seed,
+    )
+    return settings, device
+
+
+def _open_device(
+    name: str | None, asked: SimpleNamespace, folder: Path, stack: contextlib.ExitStack
+) -> Device | None:
+    from brpnas.compressing.costs import open_device
+
+    if name is None:
+        return None
+    where = {"rounds": asked.rounds, "serial": asked.serial, "address": asked.address}
+    return open_device(name, folder, stack, note, **where)
+
+
+def _arguments(
+    ctx: typer.Context,
+    settings: Settings,
+    subject: Subject,
+    device_name: str | None,
+    device: Device | None,
+) -> dict[str, Any]:
+    """Return what the run was asked to do, and with what."""
+    names = [name for name in (*OF_LOWRANK, *_OF_BOTH) if name not in _DETAILS]
+    given_as = {name: ctx.params[name] for name in names}
+    return {
+        **{name: str(v) if isinstance(v, Path) else v for name, v in given_as.items()},
+        "model_sha256": subject.sha256,
+        "calibration_sha256": subject.images.sha256,
+        "tested": subject.images.test is not None,
+        "model": subject.name,
+        "cost": settings.metric,
+        "budget": settings.budget,
+        "iterations": settings.iterations,
+        "device": device_name,
+        "device_identity": None if device is None else dict(device.identity),
+        "command": command_line(ctx, leave_out=_DETAILS),
+    }
+
+
+def _run(
+    asked: SimpleNamespace, settings: Settings, subject: Subject, device: Device | None, run: Run
+) -> dict[str, Any]:
+    """Search and finish; what was tried is drawn although there is no answer."""
+    from brpnas.compressing.finishing import finish
+    from brpnas.compressing.searching import search_versions
+
+    source = f"{subject.name}, {asked.weights.name}" if asked.weights else subject.name
+    try:
+        searched = search_versions(subject, settings, device, run, progress_bar)
+        found = finish(
+            subject, searched, settings, asked.repair, asked.keep, run.folder, source, progress_bar
+        )
+    except UserError:
+        _draw_unfinished(run)
+        raise
+    except KeyboardInterrupt:
+        _draw_unfinished(run)
+        raise KeyboardInterrupt(
+            f"after {len(run.steps)} networks; to continue, repeat the command with "
+            f"--out {run.folder} --resume"
+        ) from None
+    return {**found, "evaluations": searched.front.evaluated, "surveyed": searched.surveyed}
 
 
 def _draw_unfinished(run: Run) -> None:
@@ -198,7 +192,15 @@ def _draw_unfinished(run: Run) -> None:
         note(f"report: {write_front_report(run.folder)}")
 
 
-_COLUMNS = (
-    *("macs_reduction_pct", "params_reduction_pct", "latency_ms", "accuracy_pct"),
-    *("agreement_pct", "fidelity"),
-)
+def _show(name: str, result: dict[str, Any]) -> None:
+    """Print the front; a version's recipe has its number for a name."""
+    front = result["front"]
+    columns = [column for column in _COLUMNS if column in {"fidelity", *front[0]}]
+    dense = {"macs_reduction_pct": 0.0, "params_reduction_pct": 0.0, **result["baseline"]}
+    versions = [("as it is", dense), *((Path(one["recipe"]).stem, one) for one in front)]
+    rows = [(version, *(one.get(column) for column in columns)) for version, one in versions]
+    title = f"{name}: {len(front)} versions of the front, {result['evaluations']} evaluated"
+    if result["surveyed"]:
+        title += f", {result['surveyed']} more timed"
+    show(f"{title}, in {result['wall_s']} s", ("version", *columns), rows)
+    note(f"recipes: {Path(front[0]['recipe']).parent}/VERSION.json")

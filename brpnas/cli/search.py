@@ -312,14 +312,6 @@ def search(
             rich_help_panel=_COMPRESSING,
         ),
     ] = None,
-    published: Annotated[
-        bool,
-        typer.Option(
-            "--published",
-            help="Let --strategy gradient take the schedule of SVD-NAS: hours.",
-            rich_help_panel=_COMPRESSING,
-        ),
-    ] = False,
 ) -> None:
     """Find the best network: evaluate a few, predict the rest, evaluate what looks best.
 

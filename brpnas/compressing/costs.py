@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from brpnas.devices.fpga.device import is_fpga, open_fpga
 from brpnas.devices.fpga.from_torch import network_of
 from brpnas.devices.fpga.network import Network
 from brpnas.devices.profile import read_profile
-from brpnas.devices.sweep import describe_series, exclusive
+from brpnas.devices.sweep import exclusive
 from brpnas.devices.tflite.convert import convert
 from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.timing import TimingPlan
@@ -39,15 +40,15 @@ LATENCY = "latency_ms"
 
 @dataclass(frozen=True, eq=False)
 class Device:
-    """A device that tells what a low-rank network takes on it.
+    """A device that tells what low-rank versions of a network take on it.
 
     Attributes:
-        evaluator: finds the latency of networks; ``latency_ms`` is among its metrics.
+        evaluator: of such versions; ``latency_ms`` is among its metrics.
         identity: what makes two devices the same, for the run's record.
     """
 
-    evaluator: Evaluator[LowRankNetwork]
-    identity: Mapping[str, str]
+    evaluator: Callable[[Subject], Evaluator[LowRankNetwork]]
+    identity: Mapping[str, Any]
 
 
 def check_device(name: str) -> bool:
@@ -65,50 +66,48 @@ def check_device(name: str) -> bool:
 
 def open_device(
     name: str,
-    subject: Subject,
     folder: Path,
-    rounds: int,
-    serial: str | None,
-    address: str | None,
-    say: Callable[[str], None],
     stack: ExitStack,
+    say: Callable[[str], None],
+    *,
+    rounds: int = 5,
+    serial: str | None = None,
+    address: str | None = None,
 ) -> Device:
     """Connect to a device.
 
     Args:
         name: a profile's name or file, or ``fpga:PLATFORM``.
-        subject: whose low-rank versions are to be run.
-        folder: of the run; keeps what was measured.
+        folder: of the run; keeps what was measured, and is not made before that.
+        stack: closes what was opened.
+        say: called with lines for people.
         rounds: how often each network has its turn.
         serial: of a phone.
         address: of a phone in the network.
-        say: called with lines for people.
-        stack: closes what was opened.
 
     Raises:
         UserError: no such device, or it is not fit to be measured on.
     """
     if is_fpga(name):
         board = open_fpga(name)
-        mapping: ComputingEvaluator[LowRankNetwork] = ComputingEvaluator(
-            board,
-            stack.enter_context(InProcess(retries=0)),
-            lambda arch: _Mapped(subject, arch),
-        )
-        return Device(mapping, dict(board.identity()))
+        mapping = stack.enter_context(InProcess(retries=0))
+
+        def mapped(subject: Subject) -> Evaluator[LowRankNetwork]:
+            return ComputingEvaluator(board, mapping, lambda arch: _Mapped(subject, arch))
+
+        return Device(mapped, board.identity())
     profile = read_profile(name)
     plan = TimingPlan(rounds=rounds, threads=profile.threads)
     device = stack.enter_context(connect(profile, plan, serial=serial, address=address))
     stack.enter_context(exclusive(device.identity()))
-    timing: MeasuringEvaluator[LowRankNetwork] = MeasuringEvaluator(
-        device,
-        folder,
-        stack.enter_context(InProcess()),
-        lambda arch: _Converted(subject, arch),
-        say,
-    )
-    identity = describe_series(device, rounds=str(rounds), precision="fp32")
-    return Device(timing, dict(identity))
+    converting = stack.enter_context(InProcess())
+
+    def timed(subject: Subject) -> Evaluator[LowRankNetwork]:
+        return MeasuringEvaluator(
+            device, folder, converting, lambda arch: _Converted(subject, arch), say
+        )
+
+    return Device(timed, device.identity())
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from brpnas.compressing.searching import Searched, Settings
 from brpnas.compressing.subject import Progress, Subject
+from brpnas.errors import UserError
 from brpnas.evaluate.compressed import accuracy_pct
-from brpnas.lowrank import replace, save_recipe
+from brpnas.lowrank import apply_recipe, read_recipe, replace, save_recipe
 from brpnas.lowrank.repair import repair
 from brpnas.search import FrontMember
 from brpnas.spaces import LowRankNetwork
@@ -52,26 +52,20 @@ def finish(
     whole = searched.original
     baseline = _metrics(whole) | {"accuracy_pct": _accuracy(subject, subject.model, whole)}
     front = []
+    method = subject.factors.method.name
+    words = method if repaired_by == "none" else f"{method}, repaired by {repaired_by}"
     with bars("versions finished") as bar:
         for done, member in enumerate(members):
             bar(done, len(members))
-            smaller, report = replace(subject.model, member.arch.choices, subject.factors)
-            smaller = repair(
-                repaired_by,
-                subject.model,
-                smaller,
-                member.arch.choices,
-                subject.images.calibration,
-                bounds=subject.images.bounds,
-                seed=settings.seed,
-                folder=folder / "repair" / str(member.step),
-            )
             path = folder / "front" / f"{done:02d}.json"
-            method = subject.factors.method.name
-            words = method if repaired_by == "none" else f"{method}, repaired by {repaired_by}"
-            save_recipe(path, subject.model, smaller, report, words, source)
-            # Of a repaired network the search's own figures are not known to hold.
-            known = member.metrics | ({} if repaired_by == "none" else _judged(subject, smaller))
+            smaller = _finished_before(path, subject, member.arch, words)
+            if smaller is None:
+                smaller, report = replace(subject.model, member.arch.choices, subject.factors)
+                smaller = _repaired(subject, smaller, member.arch, repaired_by, settings, folder)
+                save_recipe(path, subject.model, smaller, report, words, source)
+            # Repair changed the weights, and may have added a bias.
+            params = sum(one.numel() for one in smaller.parameters())
+            known = member.metrics | searched.judge.judge(smaller) | {"params": params}
             front.append(
                 {
                     "macs_reduction_pct": _reduction(known, whole, "macs"),
@@ -84,6 +78,41 @@ def finish(
             )
         bar(len(members), len(members))
     return {"baseline": baseline, "front": front}
+
+
+def _repaired(
+    subject: Subject,
+    smaller: nn.Module,
+    arch: LowRankNetwork,
+    repaired_by: str,
+    settings: Settings,
+    folder: Path,
+) -> nn.Module:
+    return repair(
+        repaired_by,
+        subject.model,
+        smaller,
+        arch.choices,
+        subject.images.calibration,
+        bounds=subject.images.bounds,
+        seed=settings.seed,
+        folder=folder / "repair",
+    )
+
+
+def _finished_before(
+    path: Path, subject: Subject, arch: LowRankNetwork, words: str
+) -> nn.Module | None:
+    """Return a version that a killed run finished and wrote; None if it has to be made."""
+    if not path.exists():
+        return None
+    try:
+        recipe = read_recipe(path)
+        if (recipe.choices, recipe.method) != (arch.choices, words):
+            return None
+        return apply_recipe(recipe, subject.model, subject.layers)[0]
+    except UserError:  # damaged, or of a run with other weights
+        return None
 
 
 def _chosen(
@@ -112,22 +141,3 @@ def _accuracy(subject: Subject, model: nn.Module, metrics: dict[str, float]) -> 
     if subject.images.test is not None:
         return accuracy_pct(model, *subject.images.test)
     return metrics.get("accuracy_pct")
-
-
-@torch.no_grad()
-def _judged(subject: Subject, model: nn.Module) -> dict[str, float]:
-    """Return what the search knows of a version, of one whose weights were changed since."""
-    agreed, lost, labelled = 0.0, 0.0, 0.0
-    images, labels = subject.images.calibration, subject.images.labels
-    for start in range(0, len(images), 256):
-        x = images[start : start + 256]
-        expected = subject.model(x).double().log_softmax(1)
-        found = model(x).double().log_softmax(1)
-        top = found.argmax(1)
-        agreed += float((top == expected.argmax(1)).sum())
-        lost += float((expected.exp() * (expected - found)).sum())
-        if labels is not None:
-            labelled += float((top == labels[start : start + 256]).sum())
-    count = len(images)
-    judged = {"agreement_pct": 100 * agreed / count, "fidelity": -lost / count}
-    return judged if labels is None else {**judged, "accuracy_pct": 100 * labelled / count}

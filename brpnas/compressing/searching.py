@@ -21,13 +21,12 @@ from brpnas.evaluate.joined import JoinedEvaluator
 from brpnas.lowrank import DENSE, Choice
 from brpnas.lowrank.costs import Budget
 from brpnas.lowrank.gradient import from_errors, train_supernet
-from brpnas.lowrank.schedule import GradientSchedule
 from brpnas.lowrank.supernet import SuperNetwork
 from brpnas.predictors import PREDICTORS, Prediction, Predictor
 from brpnas.resolver import resolve
 from brpnas.run import Run
 from brpnas.search import FrontProblem, FrontResult, Strategy, search
-from brpnas.search.fronts import FRONT_STRATEGIES
+from brpnas.search.fronts import FRONT_STRATEGIES, Additive, least_damage
 from brpnas.spaces import Graph, LowRankNetwork
 
 __all__ = ["COSTS", "Searched", "Settings", "check_target", "search_versions"]
@@ -53,7 +52,6 @@ class Settings:
         iterations: rounds of ``brp``.
         target: greatest share of the original's cost, or None for the whole front.
         seed: of all random choices.
-        published: whether ``gradient`` takes the schedule of SVD-NAS, which takes hours.
     """
 
     strategy: str = "brp"
@@ -63,7 +61,6 @@ class Settings:
     iterations: int = 5
     target: float | None = None
     seed: int = 0
-    published: bool = False
 
     def __post_init__(self) -> None:
         resolve("strategy", self.strategy, FRONT_STRATEGIES)
@@ -93,10 +90,14 @@ class Searched:
     Attributes:
         front: versions that no other one beats.
         original: metrics of the network as it is.
+        judge: what they were compared by.
+        surveyed: further versions that were timed, to predict latency.
     """
 
     front: FrontResult[LowRankNetwork]
     original: dict[str, float]
+    judge: CompressedEvaluator[LowRankNetwork]
+    surveyed: int = 0
 
 
 def check_target(subject: Subject, settings: Settings) -> None:
@@ -138,29 +139,44 @@ def search_versions(
         None if subject.images.labels is None else subject.images.labels[:_JUDGED_BY],
     )
     parts: list[Evaluator[LowRankNetwork]] = [judge, CountingEvaluator(subject.space)]
-    if device is not None:  # first: what is timed has the machine to itself
-        parts.insert(0, device.evaluator)
+    latencies = None if device is None else device.evaluator(subject)
+    if latencies is not None:  # first: what is timed has the machine to itself
+        parts.insert(0, latencies)
     evaluator = JoinedEvaluator(parts)
     dense = LowRankNetwork()
     (of_dense,) = evaluator.evaluate([dense])
     if of_dense.error:
         raise UserError(f"the network as it is: {of_dense.error}")
     original = of_dense.metrics
-    costs = _Costs.of(subject, settings, device, original[settings.metric], bars)
     whole = original[settings.metric]
+    costs = _Costs.of(subject, settings, latencies, whole, bars)
     problem = FrontProblem(
-        subject.space,
-        "fidelity" if subject.images.labels is None else "log_likelihood",
-        settings.metric,
-        whole,
-        settings.span,
-        costs.known,
+        subject.space, judge.objective, settings.metric, whole, settings.span, costs.known
     )
     _check_reachable(costs.options, costs.fixed, settings)
+    if costs.known is not None:
+        judge.stop_below = _floor(judge, problem, costs)
     strategy = _strategy(subject, settings, problem, costs, run.folder)
     with bars("versions") as bar:
         front = search(problem, strategy, evaluator, settings.budget, run, bar)
-    return Searched(front, original)
+    return Searched(front, original, judge, len(costs.surveyed[0]))
+
+
+def _floor(
+    judge: CompressedEvaluator[LowRankNetwork],
+    problem: FrontProblem[LowRankNetwork],
+    costs: _Costs,
+) -> float | None:
+    """Return the objective of a network that costs less than any in the span; None without one.
+
+    What is worse is beaten by it: there is no need to know by how much.
+    """
+    additive = Additive(problem, costs.options, costs.fixed)
+    cheap = least_damage(additive, problem.span[0])[-1:]
+    if additive.shares(cheap)[0] > problem.span[0]:
+        return None
+    (found,) = judge.evaluate(additive.archs(cheap))
+    return None if found.error else found.metrics[judge.objective]
 
 
 def _check_reachable(
@@ -172,7 +188,8 @@ def _check_reachable(
         asked = f"no version has {settings.span[1]:g} of that or less"
         if settings.target is not None:
             asked = f"--target {settings.target:g} cannot be reached"
-        raise UserError(f"{asked}: the closest has {share:.3g} of the original's {settings.cost}")
+        has = "is predicted to have" if settings.cost == "latency" else "has"
+        raise UserError(f"{asked}: the closest {has} {share:.3g} of the original's {settings.cost}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +200,8 @@ class _Costs:
         options: cost of each option of each layer.
         fixed: cost of all else.
         known: of a network, where it need not be measured.
-        surveyed: networks whose costs were measured, and their costs.
+        surveyed: graphs of networks whose costs were measured, and their costs; the network as it
+            is is the first.
     """
 
     options: dict[str, NDArray[np.float64]]
@@ -196,7 +214,7 @@ class _Costs:
         cls,
         subject: Subject,
         settings: Settings,
-        device: Device | None,
+        latencies: Evaluator[LowRankNetwork] | None,
         whole: float,
         bars: Progress,
     ) -> Self:
@@ -206,12 +224,12 @@ class _Costs:
             options, fixed = counted_costs(subject, settings.cost)
             known = space.macs if settings.cost == "macs" else space.params
             return cls(options, fixed, known, ([], []))
-        assert device is not None  # noqa: S101 - checked by the caller
-        archs = space.sample(_SURVEY, np.random.default_rng(settings.seed))
+        assert latencies is not None  # noqa: S101 - checked by the caller
+        archs = space.draw(_SURVEY, np.random.default_rng(settings.seed))
         graphs, costs = [space.graph(LowRankNetwork())], [whole]
         with bars("versions timed, to predict latency") as bar:
             for done, (arch, one) in enumerate(
-                zip(archs, device.evaluator.evaluate(archs), strict=True), 1
+                zip(archs, latencies.evaluate(archs), strict=True), 1
             ):
                 bar(done, len(archs))
                 if not one.error:
@@ -284,7 +302,6 @@ def _trainer(
     size = np.mean([option.error for known in subject.space.options.values() for option in known])
     scale = float(size / max(np.mean(np.concatenate([*damages.values()])), 1e-12))
     images, labels = subject.images.calibration, subject.images.labels
-    schedule = GradientSchedule.published(len(images)) if settings.published else None
     network: list[SuperNetwork] = []
     theta = [from_errors({name: (scale * one).tolist() for name, one in damages.items()})]
 
@@ -299,7 +316,6 @@ def _trainer(
             images,
             labels,
             Budget(share * problem.whole),
-            schedule,
             seed=settings.seed,
             start=theta[0],
             folder=folder / "supernet",

@@ -34,9 +34,11 @@ from brpnas.models import LoadedModel, load_model
 from brpnas.spaces import LowRankNetwork, LowRankSpace
 from brpnas.spaces.lowrank import Option
 
-__all__ = ["Images", "Progress", "Subject", "prepare", "read_subject"]
+__all__ = ["Images", "Progress", "Subject", "pixel_bounds", "prepare", "read_subject"]
 
 _BATCH = 64
+_OPTIONS = 16
+_EACH_FAMILY = 10
 _LOOKED_AT = 1024
 """Images that damages are found from; more change little."""
 
@@ -140,7 +142,7 @@ def read_subject(
         x,
         y,
         None if tested is None else _pair(tested, norm),
-        None if norm is None else _bounds(norm),
+        None if norm is None else pixel_bounds(norm),
         content_hash(x, *(() if y is None else (y,))),
     )
 
@@ -149,26 +151,24 @@ def prepare(
     loaded: LoadedModel,
     images: Images,
     *,
-    method: str,
-    price: str,
-    each_family: bool,
-    options: int,
-    cache: Path | None,
+    cost: str,
     seed: int,
     bars: Progress,
+    method: str = "output",
+    options: int | None = None,
+    cache: Path | None = None,
 ) -> Subject:
     """Find the layers of a network, what they see, and what each choice for them is worth.
 
     Args:
         loaded: the network.
         images: calibration images.
-        method: how pairs' weights are found, one of `METHODS`.
-        price: what options of a layer are told apart by, ``macs`` or ``params``.
-        each_family: see `find_options`.
-        options: most choices of a layer, or of each family of it.
-        cache: a folder that keeps what takes long, or None.
+        cost: what is to be saved: ``macs``, ``params`` or ``latency``.
         seed: of random draws.
         bars: shows progress.
+        method: how pairs' weights are found, one of `METHODS`.
+        options: most choices of a layer; for latency, of each family of it. By default 16, or 10.
+        cache: a folder that keeps what takes long, or None.
 
     Raises:
         UserError: no layer can be replaced; see also what is called here.
@@ -191,7 +191,10 @@ def prepare(
         moments = gather() if kept is None else cached_moments(kept, sha256, gather)
     factors = Factors(model, layers, method, moments, kept)
     with bars("layers decomposed") as bar:
-        found = find_options(factors, price, options, each_family, bar)
+        # Latency is not known yet: of two families, the one with more operations may be quicker.
+        timed = cost == "latency"
+        most = options or (_EACH_FAMILY if timed else _OPTIONS)
+        found = find_options(factors, "macs" if timed else cost, most, timed, bar)
     chosen = {name: [choice for choice, _ in known] for name, known in found.items()}
     with bars("images, to weigh layers") as bar:
         damages = find_damages(model, factors, chosen, x[:_LOOKED_AT], seed, progress=bar)
@@ -228,6 +231,7 @@ def _pair(images: ImageSet, norm: Normalisation | None) -> tuple[Tensor, Tensor]
     return images.tensor(norm), torch.from_numpy(images.y)
 
 
-def _bounds(norm: Normalisation) -> Tensor:
+def pixel_bounds(norm: Normalisation) -> Tensor:
+    """Return what black and white pixels become, shape (2, channels)."""
     mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
     return torch.stack([-mean / std, (1 - mean) / std])

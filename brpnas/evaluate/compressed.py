@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from brpnas.errors import UserError, one_line
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.lowrank import Choice, Layers, WeightSource
+from brpnas.lowrank.layers import evaluation
 from brpnas.lowrank.staged import StagedNetwork
 from brpnas.spaces import Architecture
 
@@ -21,7 +22,7 @@ _BATCH = 64
 _TOGETHER = 32
 """Networks that share their beginnings, and whose evaluations are known at once."""
 _MARGIN = 4.0
-"""Standard errors by which the fidelity of a hopeless network is below the bound."""
+"""Standard errors by which the objective of a hopeless network is below the bound."""
 
 
 class Compressed(Architecture, Protocol):
@@ -46,7 +47,12 @@ class CompressedEvaluator(Evaluator[A]):
 
     Attributes:
         original: the metrics of the network as it is.
+        stop_below: a value of the objective, or None. A network that after a quarter of the images,
+            drawn at random, is below it by four standard errors sees no more of them; its metrics
+            are those of the images that it saw.
     """
+
+    stop_below: float | None = None
 
     def __init__(
         self,
@@ -55,7 +61,6 @@ class CompressedEvaluator(Evaluator[A]):
         source: WeightSource,
         images: Tensor,
         labels: Tensor | None = None,
-        stop_below: float | None = None,
     ) -> None:
         """Run the original once.
 
@@ -65,9 +70,6 @@ class CompressedEvaluator(Evaluator[A]):
             source: of pairs' weights.
             images: as the network takes them, shape (n, channels, height, width).
             labels: their classes, shape (n,).
-            stop_below: a fidelity. A network that after a quarter of the images, drawn at random,
-                is below it by four standard errors sees no more of them; its metrics are those of
-                the images that it saw.
 
         Raises:
             UserError: no images, other than one label for each, or scores of the network that are
@@ -81,7 +83,6 @@ class CompressedEvaluator(Evaluator[A]):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
         self._batches = torch.split(images[order], _BATCH)
         self._staged = StagedNetwork(model, layers, source, self._batches[0])
-        self._stop_below = stop_below
         self._labels = None if labels is None else torch.split(labels[order].long(), _BATCH)
         labelled = () if labels is None else ("accuracy_pct", "log_likelihood")
         self.metrics = ("fidelity", "agreement_pct", *labelled)
@@ -95,6 +96,31 @@ class CompressedEvaluator(Evaluator[A]):
                 )
             self._expected.append(scores.double().log_softmax(1))
         self.original = self._judged([{}])[0].metrics
+
+    @property
+    def objective(self) -> str:
+        """The metric to maximise: what labels say where there are some."""
+        return "fidelity" if self._labels is None else "log_likelihood"
+
+    def judge(self, model: nn.Module) -> dict[str, float]:
+        """Return the metrics of a network that takes the same images.
+
+        Args:
+            model: such as a compressed network whose weights were changed since.
+
+        Raises:
+            UserError: it does not run on the images, or its scores are not finite.
+        """
+        batches = enumerate(self._batches)
+        with evaluation(model):
+            try:
+                rows = [self._per_image(number, model(batch)) for number, batch in batches]
+            except RuntimeError as error:
+                raise UserError(one_line(error)) from error
+        found = self._evaluation(torch.cat(rows, 1))
+        if found.error:
+            raise UserError(found.error)
+        return found.metrics
 
     def evaluate(self, archs: Sequence[A]) -> Iterator[Evaluation]:
         """Yield the metrics of each network, in order; one that fails has NaN and the reason."""
@@ -120,8 +146,9 @@ class CompressedEvaluator(Evaluator[A]):
                 rows[i].append(self._per_image(number, found))
             before, seen = seen, seen + len(batch)
             quarter = sum(map(len, self._batches)) / 4
-            if self._stop_below is not None and before < quarter <= seen:
-                running = [i for i in running if not self._hopeless(torch.cat(rows[i], 1)[0])]
+            if self.stop_below is not None and before < quarter <= seen:
+                bound = self.stop_below
+                running = [i for i in running if not self._hopeless(torch.cat(rows[i], 1), bound)]
         return [self._evaluation(torch.cat(found, 1)) for found in rows]
 
     def _per_image(self, number: int, scores: Tensor) -> Tensor:
@@ -137,10 +164,10 @@ class CompressedEvaluator(Evaluator[A]):
             values += [100.0 * (top == labels), found.gather(1, labels[:, None])[:, 0]]
         return torch.stack([value.double() for value in values])
 
-    def _hopeless(self, fidelity: Tensor) -> bool:
-        assert self._stop_below is not None  # noqa: S101 - for the type checker
-        error = float(fidelity.std()) / len(fidelity) ** 0.5
-        return bool(fidelity.mean() + _MARGIN * error < self._stop_below)
+    def _hopeless(self, per_image: Tensor, bound: float) -> bool:
+        values = per_image[self.metrics.index(self.objective)]
+        error = float(values.std()) / len(values) ** 0.5
+        return bool(values.mean() + _MARGIN * error < bound)
 
     def _evaluation(self, per_image: Tensor) -> Evaluation:
         means = per_image.mean(1)

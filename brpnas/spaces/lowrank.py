@@ -175,14 +175,26 @@ class LowRankSpace(Space[LowRankNetwork]):
         return self.network(choices)
 
     def sample(self, n: int, rng: np.random.Generator) -> list[LowRankNetwork]:
-        """Draw networks spread over sizes: a share of cost to keep, uniform, then choices near it.
+        """Draw different networks as `draw` does.
 
+        Raises:
+            UserError: so many are not found.
+        """
+        drawn = self.draw(n, rng)
+        if len(drawn) < n:
+            raise UserError(f"asked for {n} networks; only {len(drawn)} were found")
+        return drawn
+
+    def draw(self, most: int, rng: np.random.Generator) -> list[LowRankNetwork]:
+        """Draw up to so many different networks, fewer where the space has few.
+
+        They are spread over sizes: a share of cost to keep is drawn evenly, then choices near it.
         Each layer takes an option at random among the few whose share of the layer's
         multiply-accumulates lies nearest to a draw around the network's share.
         """
         drawn: dict[LowRankNetwork, None] = {}
-        for _ in range(n * _TRIES):
-            if len(drawn) == n:
+        for _ in range(most * _TRIES):
+            if len(drawn) == most:
                 break
             level = rng.uniform(0, 1)
             choices = {}
@@ -192,8 +204,6 @@ class LowRankSpace(Space[LowRankNetwork]):
                 near = np.argsort(distance, kind="stable")[:_NEAR]
                 choices[name] = known[int(rng.choice(near))].choice
             drawn[self._network(choices)] = None
-        if len(drawn) < n:
-            raise UserError(f"asked for {n} networks; only {len(drawn)} were found")
         return list(drawn)
 
     def mutate(self, arch: LowRankNetwork, rng: np.random.Generator) -> LowRankNetwork:

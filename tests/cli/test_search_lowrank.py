@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from brpnas.models import BUILTIN
 from brpnas.run import Run
 
 SPACE = ("search", "--space", "lowrank")
-SMALL = ("--images", 64, "--budget", 6, "--keep", 2)
+SMALL = ("--images", 64, "--budget", 6)
+KEPT = ("--keep", 2)
 QUICK = (*SPACE, "--cost", "macs", *SMALL)
 RUN = (*QUICK, "--strategy", "knapsack", "--out", "run")
 
@@ -33,12 +35,12 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_json_has_the_front_with_recipes_that_compress(brpnas: Any, tests: Path) -> None:
-    said = brpnas.json(*RUN, "--test", tests, "--labels", "calibration")
-    assert {"baseline", "front", "evaluations", "wall_s", "run"} == set(said)
+    said = brpnas.json(*RUN, *KEPT, "--test", tests, "--labels", "calibration")
+    assert {"baseline", "front", "evaluations", "surveyed", "wall_s", "run"} == set(said)
     assert said["baseline"]["macs"] == 2_378_368
     assert said["baseline"]["params"] == 93_546
     assert said["run"] == "run"
-    assert said["evaluations"] == 6
+    assert (said["evaluations"], said["surveyed"]) == (6, 0)
     assert [row["recipe"] for row in said["front"]] == ["run/front/00.json", "run/front/01.json"]
     rows = pd.read_parquet("run/trace.parquet")
     assert set(rows) >= {"fidelity", "agreement_pct", "log_likelihood", "macs", "params"}
@@ -58,10 +60,11 @@ def test_json_has_the_front_with_recipes_that_compress(brpnas: Any, tests: Path)
 
 
 def test_table_shows_the_network_as_it_is_and_the_front(brpnas: Any, tests: Path) -> None:
-    done = brpnas(*QUICK, "--strategy", "random", "--out", "run", "--test", tests)
-    assert "digits-cnn: front of 6 versions" in done.stdout
+    done = brpnas(*QUICK, *KEPT, "--strategy", "random", "--out", "run", "--test", tests)
+    assert "digits-cnn: 2 versions of the front, 6 evaluated, in" in done.stdout
     assert "as it is" in done.stdout
-    assert "run/front/00.json" in done.stdout
+    assert re.search("│ 01 +│", done.stdout)
+    assert "recipes: run/front/VERSION.json" in done.stderr
     assert "report: run/report.html" in done.stderr
 
 
@@ -80,9 +83,12 @@ def test_resumed_after_a_kill_gives_the_undisturbed_trace(brpnas: Any, tests: Pa
     pq.write_table(rows.slice(0, 10), "killed/trace.parquet")  # what a kill leaves
     record = json.loads(Path("killed/run.json").read_text())
     Path("killed/run.json").write_text(json.dumps({**record, "finished": None, "result": None}))
-    shutil.rmtree("killed/front")
+    kept = Path("killed/front/00.safetensors").stat().st_mtime_ns
+    for path in Path("killed/front").glob("01.*"):
+        path.unlink()
     resumed = brpnas.json(*arguments, "--out", "killed", "--resume")
     assert pq.read_table("killed/trace.parquet").equals(rows)
+    assert Path("killed/front/00.safetensors").stat().st_mtime_ns == kept  # not finished again
     for one, other in zip(whole["front"], resumed["front"], strict=True):
         assert {**one, "recipe": ""} == {**other, "recipe": ""}
         for kind in (".json", ".safetensors"):
@@ -110,6 +116,12 @@ REFUSED = [
     (("--weights-by", "magic"), "unknown way to find low-rank weights 'magic'"),
     (("--predictor", "oracle"), "unknown predictor 'oracle'"),
     (("--target", 1.5), "--target 1.5: accepted is a share"),
+    (("--target", 0.5, "--keep", 3), "--keep goes with searches for a whole front"),
+    (("--images", 16, "--repair", "lsq"), "repair 'lsq': 16 calibration images: a repair needs"),
+    (
+        ("--model", "normless:make", "--calibration", "own.npz", "--repair", "bn"),
+        "repair 'bn': the network has no batch norm",
+    ),
     (("--model", "nothing"), "unknown model 'nothing'"),
     (("--model", "resnet20-cifar"), "--model resnet20-cifar needs --weights"),
     (("--weights", "w.safetensors"), "--weights needs --model"),
@@ -123,7 +135,6 @@ REFUSED = [
     (("--device", "fpga:nowhere"), "nowhere"),
     (("--device", "fpga:zc706", "--rounds", 3), "--rounds goes with devices that are timed"),
     (("--serial", "x"), "--serial goes with --device"),
-    (("--published",), "--published goes with --strategy gradient"),
     (("--resume",), "--resume needs --out"),
     (("--table", "t.parquet"), "--table goes with another --space"),
     (("--train-on", "own.npz"), "--train-on goes with another --space"),
@@ -134,8 +145,12 @@ REFUSED = [
 @pytest.fixture
 def files(tmp_path: Path) -> None:
     """Write input that something is wrong with."""
-    x = np.zeros((20, 8, 8, 1), np.float32)
+    x = np.zeros((40, 8, 8, 1), np.float32)
     np.savez(tmp_path / "own.npz", x=x)
+    (tmp_path / "normless.py").write_text(
+        "from torch import nn\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(288, 10)).eval()\n"
+    )
     np.savez(tmp_path / "wide.npz", x=np.zeros((20, 8, 9, 1), np.float32))
     np.savez(tmp_path / "bright.npz", x=np.concatenate([x, x + 300]))
     own = BUILTIN["digits-cnn"].weights
@@ -172,7 +187,9 @@ def test_other_spaces_refuse_the_options_of_this_one(brpnas: Any, option: str) -
 
 def test_folder_in_use_is_refused(brpnas: Any, tests: Path) -> None:
     with Run("run", {}, seed=0):
-        assert "run folder run is in use by process" in brpnas.error(*RUN, "--test", tests)
+        assert "folder run holds a run already" in brpnas.error(*RUN, "--test", tests)
+        error = brpnas.error(*RUN, "--test", tests, "--resume")
+    assert "run folder run is in use by process" in error
     Path("other").mkdir()
     Path("other", "mine.txt").write_text("mine")
     error = brpnas.error(*RUN[:-1], "other", "--test", tests)

@@ -26,14 +26,4 @@ def subject(bars: Progress) -> Subject:
     assert images.test is not None
     x, y = images.test
     images = dataclasses.replace(images, test=(x[:200], y[:200]))
-    return prepare(
-        loaded,
-        images,
-        method="output",
-        price="macs",
-        each_family=False,
-        options=5,
-        cache=None,
-        seed=0,
-        bars=bars,
-    )
+    return prepare(loaded, images, cost="macs", seed=0, bars=bars, options=5)

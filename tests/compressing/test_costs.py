@@ -79,9 +79,10 @@ def test_fpga_tells_what_the_mapper_says_of_the_network_built(
     )
     said: list[Any] = []
     with ExitStack() as stack:
-        device = open_device("fpga:zc706", subject, tmp_path, 1, None, None, said.append, stack)
-        assert device.evaluator.metrics == ("latency_ms",)
-        found = list(device.evaluator.evaluate([LowRankNetwork(), small]))
+        device = open_device("fpga:zc706", tmp_path, stack, said.append)
+        evaluator = device.evaluator(subject)
+        assert evaluator.metrics == ("latency_ms",)
+        found = list(evaluator.evaluate([LowRankNetwork(), small]))
     board = open_fpga("fpga:zc706")
     assert device.identity == board.identity()
     x = subject.images.calibration[:1]

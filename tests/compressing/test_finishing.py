@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from brpnas.compressing.finishing import finish
 from brpnas.compressing.searching import Searched, Settings, search_versions
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.evaluate.compressed import accuracy_pct
-from brpnas.lowrank import apply_recipe, read_recipe
+from brpnas.lowrank import Factors, apply_recipe, read_recipe
 from brpnas.run import Run
 from brpnas.search import FrontMember, FrontResult
 from brpnas.spaces import LowRankNetwork
@@ -81,7 +82,7 @@ def test_repaired_versions_are_judged_anew(
     subject: Subject, searched: Searched, tmp_path: Path, bars: Progress
 ) -> None:
     last = searched.front.members[-1]
-    alone = Searched(FrontResult((last,), 1, 0), searched.original)
+    alone = Searched(FrontResult((last,), 1, 0), searched.original, searched.judge)
     (before,) = _finish(subject, alone, tmp_path / "as found", bars)["front"]
     (after,) = _finish(subject, alone, tmp_path / "repaired", bars, repaired_by="lsq")["front"]
     assert after["macs"] == before["macs"]
@@ -96,11 +97,29 @@ def test_repaired_versions_are_judged_anew(
     assert after["agreement_pct"] == pytest.approx(100 * float((top == expected).double().mean()))
 
 
+def test_parameters_are_those_of_what_was_repaired(
+    subject: Subject, searched: Searched, tmp_path: Path, bars: Progress
+) -> None:
+    plain = dataclasses.replace(subject, factors=Factors(subject.model, subject.layers, "plain"))
+    choices = {"features.6": subject.space.options["features.6"][1].choice}
+    member = FrontMember(subject.space.network(choices), searched.original, 0)
+    alone = Searched(FrontResult((member,), 1, 0), searched.original, searched.judge)
+    counts = []
+    for repaired_by in ("none", "lsq"):  # least squares adds a bias
+        (row,) = _finish(plain, alone, tmp_path / repaired_by, bars, repaired_by=repaired_by)[
+            "front"
+        ]
+        built = apply_recipe(read_recipe(Path(row["recipe"])), subject.model, subject.layers)[0]
+        counts.append(sum(one.numel() for one in built.parameters()))
+        assert row["params"] == counts[-1]
+    assert counts[0] < counts[1]
+
+
 def test_network_as_it_is_can_be_finished(
     subject: Subject, searched: Searched, tmp_path: Path, bars: Progress
 ) -> None:
     dense = FrontMember(LowRankNetwork(), searched.original, 0)
-    alone = Searched(FrontResult((dense,), 1, 0), searched.original)
+    alone = Searched(FrontResult((dense,), 1, 0), searched.original, searched.judge)
     found = _finish(subject, alone, tmp_path, bars)
     (row,) = found["front"]
     assert row["macs_reduction_pct"] == 0

@@ -47,6 +47,24 @@ def test_front_holds_what_the_evaluator_says(
         assert member.metrics[name] == pytest.approx(value, abs=1e-6)
 
 
+def test_gradient_trains_for_each_cost(subject: Subject, tmp_path: Path, bars: Progress) -> None:
+    searched = _search(subject, tmp_path, bars, strategy="gradient", budget=2)
+    assert searched.front.evaluated == 2
+    shares = [one.metrics["macs"] / searched.original["macs"] for one in searched.front.members]
+    assert shares[0] <= 0.9
+    assert shares[-1] <= 0.3
+
+
+def test_what_a_cheaper_network_beats_is_given_up_early(
+    subject: Subject, tmp_path: Path, bars: Progress
+) -> None:
+    counted = _search(subject, tmp_path / "macs", bars, strategy="random", target=0.7)
+    cheap = _search(subject, tmp_path / "known", bars, strategy="knapsack", target=0.92 * 0.7)
+    best = cheap.front.members[0].metrics
+    # The bound is what the best sum of damages at the least cost of the span is worth.
+    assert counted.judge.stop_below == pytest.approx(best["log_likelihood"], rel=0.2)
+
+
 def test_target_is_searched_closely(subject: Subject, tmp_path: Path, bars: Progress) -> None:
     searched = _search(subject, tmp_path, bars, strategy="knapsack", target=0.7)
     shares = np.array(

@@ -137,13 +137,11 @@ def _prepare(model: nn.Module, x: Tensor, bars: Progress, cache: Path | None = N
     return prepare(
         LoadedModel("mine", model),
         Images(x, None, None, None, "0"),
-        method="output",
-        price="macs",
-        each_family=False,
-        options=4,
-        cache=cache,
+        cost="macs",
         seed=0,
         bars=bars,
+        options=4,
+        cache=cache,
     )
 
 

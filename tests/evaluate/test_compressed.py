@@ -41,15 +41,12 @@ def loaded(shared: Path) -> Loaded:
 def _evaluator(
     loaded: Loaded,
     labels: bool = True,
-    stop_below: float | None = None,
     source: type[Factors] = Factors,
 ) -> tuple[CompressedEvaluator[Version], Factors]:
     model, x, y = loaded
     layers = find_layers(model, x[:1])
     factors = source(model, layers, "plain")
-    return CompressedEvaluator(
-        model, layers, factors, x, y if labels else None, stop_below
-    ), factors
+    return CompressedEvaluator(model, layers, factors, x, y if labels else None), factors
 
 
 def test_metrics_are_those_of_the_network_built(loaded: Loaded) -> None:
@@ -63,6 +60,7 @@ def test_metrics_are_those_of_the_network_built(loaded: Loaded) -> None:
         network, _ = replace(model, version.choices, factors)
         scores = torch.log_softmax(network(x).detach(), 1)
         top = scores.argmax(1)
+        assert evaluation.metrics == pytest.approx(evaluator.judge(network), abs=1e-4)
         assert evaluation.metrics == pytest.approx(
             {
                 "fidelity": -float((original.exp() * (original - scores)).sum(1).mean()),
@@ -84,11 +82,13 @@ def test_without_labels_two_metrics(loaded: Loaded) -> None:
     assert tuple(found.metrics) == evaluator.metrics == ("fidelity", "agreement_pct")
 
 
+@pytest.mark.parametrize("labels", [True, False])
 def test_hopeless_networks_see_a_quarter_of_the_images(
-    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, labels: bool
 ) -> None:
-    whole, _ = _evaluator(loaded)
-    early, _ = _evaluator(loaded, stop_below=-0.5)
+    whole, _ = _evaluator(loaded, labels)
+    early, _ = _evaluator(loaded, labels)
+    early.stop_below = -0.5
     seen = []
     per_image = CompressedEvaluator._per_image
 
@@ -102,7 +102,8 @@ def test_hopeless_networks_see_a_quarter_of_the_images(
     assert seen == [0, 0, 1, 2]
     assert mild == expected[1]
     assert strong.error is None
-    assert strong.metrics["fidelity"] < -0.5
+    assert early.objective == ("log_likelihood" if labels else "fidelity")
+    assert strong.metrics[early.objective] < -0.5
     assert strong.metrics["fidelity"] != expected[0].metrics["fidelity"]
 
 

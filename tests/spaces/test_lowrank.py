@@ -264,7 +264,7 @@ def test_option_that_a_layer_does_not_have_is_refused(made: Made) -> None:
 def test_network_without_options_has_one_version_and_no_mutants(made: Made) -> None:
     space = LowRankSpace(made.space.layers, made.flow, {})
     rng = np.random.default_rng(0)
-    assert space.sample(1, rng) == [LowRankNetwork()]
+    assert space.sample(1, rng) == space.draw(40, rng) == [LowRankNetwork()]
     with pytest.raises(UserError, match="asked for 2 networks; only 1 were found"):
         space.sample(2, rng)
     with pytest.raises(UserError, match="no layer of the network can be replaced"):

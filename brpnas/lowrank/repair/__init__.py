@@ -43,6 +43,7 @@ __all__ = [
     "Progress",
     "Repair",
     "Synthetic",
+    "check_repair",
     "repair",
 ]
 
@@ -54,6 +55,25 @@ REPAIRS: dict[str, Repair] = {
     "calibration": Calibration(),
 }
 """By the name that users type, with their usual settings."""
+
+
+def check_repair(name: str, original: nn.Module, images: int) -> None:
+    """Check a repair before there is anything to repair.
+
+    Args:
+        name: one of `REPAIRS`.
+        original: the network that will be compressed.
+        images: how many there are for calibration.
+
+    Raises:
+        UserError: no such repair, too few images, or a network that it does not work on.
+    """
+    if name not in REPAIRS:
+        raise unknown_name("repair", name, REPAIRS)
+    try:
+        REPAIRS[name].check(original, images)
+    except UserError as error:
+        raise UserError(f"repair '{name}': {error}") from None
 
 
 def repair(

@@ -42,6 +42,11 @@ class BatchNorm(Repair):
 
     shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
 
+    def check(self, original: nn.Module, images: int) -> None:
+        """See `Repair.check`; batch norm has to be there."""
+        super().check(original, images)
+        norms(original)
+
     def run(self, job: Job) -> nn.Module:
         """See `Repair.run`."""
         images, held = job.split()

@@ -76,10 +76,15 @@ class Job:
         """
         count = 0 if self.images is None else len(self.images)
         if self.images is None or count < _LEAST_IMAGES:
-            raise UserError(f"{count} calibration images: a repair needs {_LEAST_IMAGES} or more")
+            raise _too_few(count)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
         held = order[: count // _HELD_SHARE]
         return self.images[order[len(held) :]], self.images[held]
+
+
+def _too_few(images: int) -> UserError:
+    """Return the error of too few images."""
+    return UserError(f"{images} calibration images: a repair needs {_LEAST_IMAGES} or more")
 
 
 class Repair(ABC):
@@ -90,6 +95,19 @@ class Repair(ABC):
     """
 
     needs_images: ClassVar[bool]
+
+    def check(self, original: nn.Module, images: int) -> None:  # noqa: ARG002 - of those that look
+        """Check what can be known before there is a compressed network.
+
+        Args:
+            original: the network that is compressed.
+            images: how many there are for calibration.
+
+        Raises:
+            UserError: too few images, or a network that this repair does not work on.
+        """
+        if self.needs_images and images < _LEAST_IMAGES:
+            raise _too_few(images)
 
     @abstractmethod
     def run(self, job: Job) -> nn.Module:

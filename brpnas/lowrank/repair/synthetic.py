@@ -73,7 +73,8 @@ class Dream:
             def make(i: int = i, tell: Callable[[int], None] = tell) -> dict[str, Tensor]:
                 return {"x": self._batch(job, i, tell)}
 
-            key = content_hash("synthetic", state, str((self, shape, job.seed, i)))
+            bounds = None if job.frame.bounds is None else job.frame.bounds.tolist()
+            key = content_hash("synthetic", state, str((self, shape, bounds, job.seed, i)))
             made.append((make() if cache is None else cache.get(key, make))["x"])
         return torch.cat(made)
 
@@ -132,6 +133,11 @@ class Synthetic(Repair):
     dream: Dream = field(default_factory=Dream)
     least_squares: LeastSquares = field(default_factory=LeastSquares)
     distillation: Distillation = field(default_factory=Distillation)
+
+    def check(self, original: nn.Module, images: int) -> None:
+        """See `Repair.check`; batch norm has to be there."""
+        super().check(original, images)
+        norms(original)
 
     def run(self, job: Job) -> nn.Module:
         """See `Repair.run`; calibration images, where there are some, are what it is judged by."""

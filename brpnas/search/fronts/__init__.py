@@ -1,5 +1,7 @@
 """Strategies that search for a whole front of low-rank networks: the best at every cost."""
 
+from brpnas.search.fronts._additive import Additive
+from brpnas.search.fronts._knapsack import least_damage
 from brpnas.search.fronts.brp import BRPFront
 from brpnas.search.fronts.evolution import EvolutionFront
 from brpnas.search.fronts.gradient import GradientFront
@@ -11,12 +13,14 @@ from brpnas.spaces.lowrank import LowRankNetwork
 
 __all__ = [
     "FRONT_STRATEGIES",
+    "Additive",
     "BRPFront",
     "EvolutionFront",
     "GradientFront",
     "Greedy",
     "Knapsack",
     "RandomFront",
+    "least_damage",
 ]
 
 FRONT_STRATEGIES: dict[str, type[Strategy[LowRankNetwork]]] = {

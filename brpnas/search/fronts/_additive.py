@@ -64,9 +64,14 @@ def spread(shares: NDArray[np.float64], count: int, span: tuple[float, float]) -
         span: least and greatest cost; the dearest network that is chosen lies near the greatest.
 
     Returns:
-        Their rows, the dearest first, each once.
+        Their rows, the dearest first, each once. Where options are few, none may lie in the span:
+        then what is nearest below it, or else the cheapest.
     """
-    inside = np.flatnonzero((shares >= span[0]) & (shares <= span[1] * (1 + 1e-9)))
+    below = shares <= span[1] * (1 + 1e-9)
+    inside = np.flatnonzero(below & (shares >= span[0]))
+    if not len(inside):
+        nearest = np.where(below, -shares, np.inf) if below.any() else shares
+        return np.array([nearest.argmin()])
     order = inside[np.argsort(-shares[inside], kind="stable")]
     if count >= len(order):
         return order

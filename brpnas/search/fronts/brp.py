@@ -123,7 +123,7 @@ class BRPFront(Strategy[LowRankNetwork]):
         """Plan the networks of a round."""
         if not self._iteration:
             shares = self._additive.shares(self._solved)
-            rows = spread(shares, -(-size // 2), self._problem.span) if len(shares) > 1 else [0]
+            rows = spread(shares, -(-size // 2), self._problem.span)
             self._take(self._additive.archs(self._solved[rows]), "knapsack")
             self._take_random(size - len(self._plan))
             return

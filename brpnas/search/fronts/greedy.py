@@ -43,7 +43,7 @@ class Greedy(Planned):
         additive = Additive(problem, option_costs, fixed_cost)
         path = _path(additive, problem.span[0])
         rows = spread(additive.shares(path), budget, problem.span)
-        super().__init__(additive.archs(path[rows] if len(rows) else path[-1:]), "greedy")
+        super().__init__(additive.archs(path[rows]), "greedy")
 
 
 def _path(additive: Additive, least: float) -> Places:

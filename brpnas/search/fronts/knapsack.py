@@ -41,9 +41,5 @@ class Knapsack(Planned):
     ) -> None:
         additive = Additive(problem, option_costs, fixed_cost)
         places = least_damage(additive, problem.span[1])
-        if len(places) > 1:
-            shares = additive.shares(places)
-            rows = spread(shares, budget, problem.span)
-            # Where options are few, none may lie in the span: then what is nearest below it.
-            places = places[rows] if len(rows) else places[[int(shares.argmax())]]
-        super().__init__(additive.archs(places), "knapsack")
+        rows = spread(additive.shares(places), budget, problem.span)
+        super().__init__(additive.archs(places[rows]), "knapsack")

@@ -70,6 +70,8 @@ def test_spread_takes_each_once_evenly_and_the_dearest() -> None:
     few = np.array([0.41, 0.42, 0.9, 0.43, 0.79])
     assert spread(few, 3, (0.4, 0.8)).tolist() == [4, 3, 0]
     assert spread(few, 9, (0.4, 0.8)).tolist() == [4, 3, 1, 0]
+    assert spread(np.array([0.9, 0.2, 0.3]), 3, (0.4, 0.8)).tolist() == [2]
+    assert spread(np.array([0.9, 0.95]), 3, (0.4, 0.8)).tolist() == [0]
 
 
 def test_area_gains_by_hand() -> None:
