@@ -78,7 +78,7 @@ def show_result(title: str, result: Mapping[str, Any], as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[float, int], None]]:
     """Show progress on stderr; yields a function to call with (done, total).
 
     On a terminal, a bar; in a log, a line every half minute.
@@ -94,12 +94,12 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int,
         task = progress.add_task(what, total=total)
         noted = time.monotonic()
 
-        def update(done: int, total: int) -> None:
+        def update(done: float, total: int) -> None:
             nonlocal noted
             progress.update(task, completed=done, total=total)
             if not console.is_terminal and time.monotonic() - noted > _LOG_SECONDS:
                 noted = time.monotonic()
-                note(f"{what}: {done} of {total}")
+                note(f"{what}: {done:g} of {total}")
 
         yield update
 

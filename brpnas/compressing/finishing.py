@@ -57,11 +57,25 @@ def finish(
     with bars("versions finished") as bar:
         for done, member in enumerate(members):
             bar(done, len(members))
+
+            def repairing(step: int, steps: int, done: int = done) -> None:
+                bar(round(done + step / steps, 3), len(members))
+
             path = folder / "front" / f"{done:02d}.json"
             smaller = _finished_before(path, subject, member.arch, words)
             if smaller is None:
                 smaller, report = replace(subject.model, member.arch.choices, subject.factors)
-                smaller = _repaired(subject, smaller, member.arch, repaired_by, settings, folder)
+                smaller = repair(
+                    repaired_by,
+                    subject.model,
+                    smaller,
+                    member.arch.choices,
+                    subject.images.calibration,
+                    bounds=subject.images.bounds,
+                    seed=settings.seed,
+                    folder=folder / "repair",
+                    progress=repairing,
+                )
                 save_recipe(path, subject.model, smaller, report, words, source)
             # Repair changed the weights, and may have added a bias.
             params = sum(one.numel() for one in smaller.parameters())
@@ -78,26 +92,6 @@ def finish(
             )
         bar(len(members), len(members))
     return {"baseline": baseline, "front": front}
-
-
-def _repaired(
-    subject: Subject,
-    smaller: nn.Module,
-    arch: LowRankNetwork,
-    repaired_by: str,
-    settings: Settings,
-    folder: Path,
-) -> nn.Module:
-    return repair(
-        repaired_by,
-        subject.model,
-        smaller,
-        arch.choices,
-        subject.images.calibration,
-        bounds=subject.images.bounds,
-        seed=settings.seed,
-        folder=folder / "repair",
-    )
 
 
 def _finished_before(

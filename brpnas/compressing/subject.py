@@ -42,7 +42,7 @@ _EACH_FAMILY = 10
 _LOOKED_AT = 1024
 """Images that damages are found from; more change little."""
 
-Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+Progress = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
 """Makes a bar for what is under way: called with its name."""
 
 
