@@ -12,34 +12,81 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from unittest import mock
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from brpnas.datasets import open_table
 from brpnas.judging import Case, draw, judge, rows_to_use, try_out
 from brpnas.predictors import EnsembleRegressor, GCNRegressor, GCNSize, GPRegressor, Predictor
+from brpnas.predictors import _network as network
 from brpnas.predictors import _process as process
 from brpnas.predictors import gp as gp_module
+from brpnas.predictors._batch import GraphBatch
+from brpnas.predictors._scale import Scale
 from brpnas.resolver import SPACES, parse_archs, resolve
 from brpnas.spaces import Graph
 
-
-@contextlib.contextmanager
-def _views(*kept: str) -> Iterator[None]:
-    with mock.patch.object(gp_module, "VIEWS", kept):
-        yield
+Change = contextlib.AbstractContextManager[object]
 
 
-def _gaussian() -> contextlib.AbstractContextManager[object]:
+def _views(*kept: str) -> Change:
+    return mock.patch.object(gp_module, "VIEWS", kept)
+
+
+def _gaussian() -> Change:
     return mock.patch.object(process.Process, "_weigh", return_value=None)
 
 
-def _as_started() -> contextlib.AbstractContextManager[object]:
-    return mock.patch.object(process, "_RATE", 0.0)
+def _averaged(slope: Tensor) -> Tensor:
+    return slope.mean().expand_as(slope)
+
+
+def _columns_alike() -> Change:
+    """Learn one length for each view instead of one for each of its columns."""
+    learnt = process.Kernel.parameters
+
+    def tied(kernel: process.Kernel) -> list[Tensor]:
+        for view in kernel.views:
+            view.requires_grad_(True)
+            view.register_hook(_averaged)  # type: ignore[no-untyped-call]
+        return learnt(kernel)
+
+    return mock.patch.object(process.Kernel, "parameters", tied)
+
+
+def _one_way() -> Change:
+    """Hear nothing against the edges."""
+    both_ways = network._collect
+
+    def collect(x: Tensor, alive: Tensor, adjacency: Tensor) -> list[list[Tensor]]:
+        there, back = both_ways(x, alive, adjacency)
+        return [there, [torch.zeros_like(one) for one in back]]
+
+    return mock.patch.object(network, "_collect", collect)
+
+
+def _no_residual() -> Change:
+    """Pass on what a layer adds, without what it adds to."""
+    added = network._Messages.forward
+
+    def forward(layer: network._Messages, h: Tensor, batch: GraphBatch) -> Tensor:
+        return added(layer, h, batch) - h
+
+    return mock.patch.object(network._Messages, "forward", forward)
+
+
+def _no_logarithm() -> Change:
+    def of(values: NDArray[np.float64]) -> Scale:
+        return Scale(logarithm=False, mean=float(values.mean()), std=float(values.std()))
+
+    return mock.patch.object(Scale, "of", of)
 
 
 def _all_alive(graph: Graph) -> Graph:
@@ -66,7 +113,7 @@ class Variant:
     """A predictor, what is changed in it, and what it is shown."""
 
     make: Make
-    change: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    change: Callable[[], Change] = contextlib.nullcontext
     shown: Callable[[Graph], Graph] = _same
 
 
@@ -81,10 +128,14 @@ VARIANTS = {
     "gp, only what was written": Variant(GPRegressor, shown=_all_alive),
     "gp, without the wiring": Variant(GPRegressor, lambda: _views("written", "surviving")),
     "gp, noise without outliers": Variant(GPRegressor, _gaussian),
-    "gp, columns count alike": Variant(GPRegressor, _as_started),
+    "gp, columns count alike": Variant(GPRegressor, _columns_alike),
+    "gp, without logarithm": Variant(GPRegressor, _no_logarithm),
     "gcn": Variant(GCNRegressor),
     "gcn, only what survives": Variant(GCNRegressor, shown=_pruned),
     "gcn, only what was written": Variant(GCNRegressor, shown=_all_alive),
+    "gcn, edges one way": Variant(GCNRegressor, _one_way),
+    "gcn, without residuals": Variant(GCNRegressor, _no_residual),
+    "gcn, without logarithm": Variant(GCNRegressor, _no_logarithm),
     "gcn, one network": Variant(_one_member),
 }
 

@@ -45,8 +45,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brpnas.comparing import Plan, compare
+from brpnas.costs import COST_PREFIXES
 from brpnas.datasets import Table, open_table
-from brpnas.datasets.table import COST_PREFIXES
 from brpnas.predictors import PREDICTORS
 from brpnas.resolver import SPACES, make_executor, parse_archs, resolve
 from brpnas.spaces import FiniteSpace, Graph

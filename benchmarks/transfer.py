@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from brpnas.costs import COST_PREFIXES
 from brpnas.datasets import open_table
-from brpnas.datasets.table import COST_PREFIXES
 from brpnas.predictors.transfer import Sources, Transfer, TransferPrior
 from brpnas.resolver import SPACES, parse_archs, resolve
 

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brpnas.costs import COST_PREFIXES, is_positive, not_empty
 from brpnas.datasets.card import Card
 from brpnas.errors import UserError, unknown_name
 
 __all__ = ["Selection", "Table", "content_sha256"]
 
-COST_PREFIXES = ("latency_", "energy_")
-EMPTY_NETWORK = 0.02
-"""A network that costs less than this fraction of the median has no path from input to output."""
+_NAMED = 5  # rows that an error lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,19 +138,25 @@ class Table:
         """Return the rows used for training and judging on a metric.
 
         These have a value, and for latency and energy (names that start with ``latency_`` or
-        ``energy_``) one of at least 2% of the column's median: empty networks, which pass nothing
-        from input to output, are left out.
+        ``energy_``) no empty network's: those pass nothing from input to output (see
+        ``not_empty``), and are left out.
 
         Raises:
-            UserError: as ``metric``.
+            UserError: as ``metric``; a latency, an energy or a size (see ``is_positive``) that is
+                zero or negative.
         """
         values = self.metric(column)
+        if is_positive(column) and len(bad := np.flatnonzero(values <= 0)):  # NaN is not
+            rows = ", ".join(str(row + 1) for row in bad[:_NAMED].tolist())
+            raise UserError(
+                f"{self.name}: column '{column}' is not positive in {len(bad)} of {len(self)} rows"
+                f" (row {rows}{', ...' if len(bad) > _NAMED else ''}), as latencies, energies and"
+                " sizes are; leave empty what was not measured, and give another name to what is"
+                " none of these"
+            )
         present = ~np.isnan(values)
-        rows = present
-        # A cost whose median is not positive has no empty networks to know them by.
-        if column.startswith(COST_PREFIXES) and (middle := np.nanmedian(values)) > 0:
-            rows = values >= EMPTY_NETWORK * middle  # NaN compares as False
-        return Selection(rows, missing=int((~present).sum()), empty=int(present.sum() - rows.sum()))
+        used = not_empty(values) if column.startswith(COST_PREFIXES) else present
+        return Selection(used, missing=int((~present).sum()), empty=int(present.sum() - used.sum()))
 
     @functools.cached_property
     def _row_of(self) -> dict[str, int]:

@@ -129,6 +129,8 @@ class GCNRegressor(_GCN):
     Attributes:
         held_out: which of the networks that it was given were held out; empty where it was not
             fitted here.
+        residual: standard deviation of the errors that the members' disagreement does not
+            explain, of the standardised metric; NaN where none was held out to know it by.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class GCNRegressor(_GCN):
     ) -> None:
         super().__init__(seed, valid, size or GCNSize(), training or Training())
         self._scale = Scale()
-        self._residual = np.nan
+        self.residual = np.nan
         self.held_out = np.empty(0, np.int64)
 
     def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:
@@ -153,26 +155,26 @@ class GCNRegressor(_GCN):
         self._scale = Scale.of(values)
         targets = self._scale.shrink(values)
         self.held_out = self._train(graphs, targets, _absolute_error)
-        self._residual = np.nan
+        self.residual = np.nan
         if len(self.held_out):
             scores = self._scores([graphs[row] for row in self.held_out.tolist()])
             errors = scores.mean(0) - targets[self.held_out]
-            self._residual = unexplained(errors, scores.var(0))
+            self.residual = unexplained(errors, scores.var(0))
         return self
 
     def predict(self, graphs: Sequence[Graph]) -> Prediction:
         """Predict the metric of networks of the space it was fitted on."""
         scores = self._scores(graphs)
-        if np.isnan(self._residual):
+        if np.isnan(self.residual):
             return Prediction(self._scale.grow(scores.mean(0)))
-        return self._scale.prediction(scores.mean(0), np.sqrt(scores.var(0) + self._residual**2))
+        return self._scale.prediction(scores.mean(0), np.sqrt(scores.var(0) + self.residual**2))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the network's weights, the scale of the metric and the held-out error."""
         return {
             **super().state(),
             "scale": self._scale.state(),
-            "residual": np.array([self._residual]),
+            "residual": np.array([self.residual]),
         }
 
     @classmethod
@@ -182,7 +184,7 @@ class GCNRegressor(_GCN):
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = super().restored(settings, schema, state)
         predictor._scale = Scale.restored(state["scale"])
-        predictor._residual = float(state["residual"][0])
+        predictor.residual = float(state["residual"][0])
         return predictor
 
 

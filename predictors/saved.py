@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from brpnas.errors import UserError, unknown_name
+from brpnas.errors import UserError, one_line, unknown_name
 from brpnas.files import replace_file
 from brpnas.predictors.predictor import SavablePredictor
 from brpnas.predictors.registry import PREDICTORS, class_in
@@ -33,6 +33,13 @@ _WEIGHTS = "weights.safetensors"
 _FORMAT = 1
 _REFITS = "scikit-learn"
 """Fits trees again, when they are loaded."""
+
+_FACTS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("metric", "table", "table_sha256"), (str, "text")),
+    **dict.fromkeys(("train", "valid", "seed"), (int, "a whole number")),
+    "versions": (dict, "an object"),
+}
+"""What a description says of a predictor's provenance, and what each is."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +119,27 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _provenance(content: Any, path: Path) -> Provenance:  # noqa: ANN401 - from a file
+    """Check what a file says of where a predictor comes from.
+
+    Raises:
+        UserError: something is missing, or of another kind than what `save_predictor` wrote.
+    """
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: 'provenance' is not an object")
+    for name, (kind, words) in _FACTS.items():
+        if name not in content:
+            raise UserError(f"{path}: '{name}' is missing in 'provenance'")
+        value = content[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            said = one_line(json.dumps(value), 50)
+            raise UserError(f"{path}: '{name}' in 'provenance' is {said}, not {words}")
+    for name, number in content["versions"].items():
+        if not isinstance(number, str):
+            raise UserError(f"{path}: the version of '{name}' in 'provenance' is not text")
+    return Provenance(**{name: content[name] for name in _FACTS})
+
+
 def load_predictor(folder: Path) -> SavedPredictor:
     """Read a predictor that `save_predictor` wrote.
 
@@ -136,7 +164,7 @@ def load_predictor(folder: Path) -> SavedPredictor:
             operations=tuple(description["schema"]["operations"]),
             numbers=tuple(description["schema"]["numbers"]),
         )
-        provenance = Provenance(**description["provenance"])
+        provenance = _provenance(description["provenance"], path)
         settings = dict(description["settings"])
     except KeyError as error:
         raise UserError(f"{path}: not the description of a predictor: {error} is missing") from None

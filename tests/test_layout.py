@@ -21,13 +21,14 @@ SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 
 # What each part may import, besides itself and third parties. Those not listed may import all.
 ALLOWED: dict[str, set[str]] = {
+    "costs": set(),
     "errors": set(),
     "executors": {"errors"},
     "files": set(),
     "reproducible": set(),
     "lowrank": {"errors", "files"},
     "spaces": {"errors", "lowrank"},
-    "datasets": {"errors", "spaces"},
+    "datasets": {"costs", "errors", "spaces"},
     "predictors": {"errors", "files", "spaces", "reproducible"},
     "devices": {"errors", "executors", "files", "foreign", "spaces"},
     "foreign": {"errors"},
@@ -45,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "values": set(),
     "run": {"errors", "files", "values"},
     "search": {
-        *("errors", "lowrank", "spaces", "predictors", "evaluate.evaluator", "run", "reproducible"),
+        *("costs", "errors", "lowrank", "spaces", "predictors", "evaluate.evaluator", "run"),
+        "reproducible",
     },
 }
 FREE = {"cli", "comparing", "judging", "measuring", "report", "resolver", "sources", "testing"}

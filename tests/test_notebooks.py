@@ -16,7 +16,7 @@ _NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 _NUMBER = r"\d[\d,]*\.?\d*"
 # The last bits of a predictor's outputs differ between processors, and so does a search's path.
 _PATH = r"found as number \d+"
-_RELATIVE, _ABSOLUTE = 0.02, 0.02
+_RELATIVE, _ABSOLUTE = 0.02, 0.05  # shares change by 0.04 with an input's last bits
 
 
 def run(cell: dict[str, Any], names: dict[str, Any], file: str) -> None:
@@ -60,7 +60,7 @@ def test_numbers_are_told_from_words() -> None:
     assert numbers(shown) == [5044, 85.25, 85, 87]
 
 
-@pytest.mark.slow  # half a minute each
+@pytest.mark.slow  # up to two minutes each
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
 def test_shows_what_is_saved(
     path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]

@@ -32,7 +32,7 @@ def source_columns(
     """
     import numpy as np
 
-    from brpnas.datasets.table import COST_PREFIXES
+    from brpnas.costs import COST_PREFIXES
     from brpnas.predictors.transfer import FEWEST_SOURCES
 
     names = [name for name in others.metrics if name.startswith(COST_PREFIXES)]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from brpnas.costs import not_empty
 from brpnas.errors import UserError
 from brpnas.predictors.predictor import Prediction, Predictor
 from brpnas.search.problem import Constraint
@@ -18,8 +19,6 @@ __all__ = ["CostModel"]
 
 _log = logging.getLogger(__name__)
 
-# A network below this share of the median cost is empty, and its cost is the measuring overhead.
-_EMPTY = 0.02
 # The margin follows the latest errors only: the predictor improves from round to round.
 _LATEST = 30
 
@@ -74,8 +73,8 @@ class CostModel:
         """
         known = np.array(list(self._costs), dtype=np.int64)
         costs = np.array(list(self._costs.values()))
-        if len(costs) and (middle := np.median(costs)) > 0:
-            known, costs = known[costs >= _EMPTY * middle], costs[costs >= _EMPTY * middle]
+        used = not_empty(costs)
+        known, costs = known[used], costs[used]
         seed = int(rng.integers(2**31))
         try:
             said = self._fit_predict(graphs, known, costs, places, seed)

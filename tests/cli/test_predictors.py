@@ -103,6 +103,36 @@ def test_bad_training(
     assert not Path("p").exists()
 
 
+@pytest.mark.parametrize(("column", "bad"), [("latency_ms", 0.0), ("energy_mj", -1.0)])
+def test_costs_that_are_not_positive_are_refused(
+    brpnas: Any,
+    trained: Path,
+    frame: pd.DataFrame,
+    write: Callable[..., Path],
+    column: str,
+    bad: float,
+) -> None:
+    values = frame["latency_ms"].where(~frame.index.isin([3, 9]), bad)
+    table = write(frame.assign(**{column: values}))
+    message = f"t.parquet: column '{column}' is not positive in 2 of 120 rows (row 4, 10)"
+    sizes = ("--column", column, "--train", 30, "--valid", 6)
+    assert message in brpnas.error("train", "--table", table, *sizes, "--out", "p")
+    judged = ("--predictor", trained / "p", "--table", table, "--column", column)
+    assert message in brpnas.error("evaluate", *judged)
+    compared = ("--predictor", "flops", "--out", "p", "--test", 5)
+    assert message in brpnas.error("compare", "--table", table, *sizes, *compared)
+    assert not Path("p").exists()
+
+
+def test_accuracies_may_be_anything(
+    brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path]
+) -> None:
+    table = write(frame.assign(accuracy_pct=frame["accuracy_pct"] - 80))
+    assert (frame["accuracy_pct"] < 80).sum() > 10
+    asked = ("--column", "accuracy_pct", "--train", 30, "--valid", 6, "--predictor", "layerwise")
+    assert brpnas.json("train", "--table", table, *asked, "--out", "p")["n_test"] == 84
+
+
 def test_read_only_folder_is_refused_before_the_training(
     brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

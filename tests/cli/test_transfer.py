@@ -120,14 +120,21 @@ def test_bad_transfers(
 def test_tables_that_do_not_go_together(
     brpnas: Any, asked: list[object], frame: pd.DataFrame, others: pd.DataFrame, write: Write
 ) -> None:
-    write(others.iloc[:15], "others.parquet")
+    name = "others.parquet"
+    write(others.iloc[:15], name)
     error = brpnas.error(*asked)
     assert "0 of its 100 networks are also in others.parquet, 0 of them with a value" in error
-    write(others, "others.parquet")
+    write(others, name)
     write(frame.assign(latency_ms=2.5), "new.parquet")
     assert "all values of column 'latency_ms' are equal" in brpnas.error(*asked)
     write(frame.assign(latency_ms=-frame["latency_ms"]), "new.parquet")
-    assert "a transfer learns latencies and energies, which are positive" in brpnas.error(*asked)
+    assert "'latency_ms' is not positive in 120 of 120 rows" in brpnas.error(*asked)
+    write(frame.assign(gain_ms=-frame["latency_ms"]), "new.parquet")
+    error = brpnas.error(*asked, "--column", "gain_ms")
+    assert "a transfer learns latencies and energies, which are positive" in error
+    write(frame, "new.parquet")
+    write(others.assign(energy_mj_b=others["energy_mj_b"].where(others.index != 2, 0)), name)
+    assert f"{name}: column 'energy_mj_b' is not positive in 1 of 120" in brpnas.error(*asked)
     assert not Path("p").exists()
 
 

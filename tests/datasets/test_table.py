@@ -88,10 +88,19 @@ def test_metric_needs_values() -> None:
         table(m=[1.0, 2.0, None]).metric("m", minimum_rows=3)
 
 
-def test_a_cost_with_a_negative_median_has_no_empty_networks() -> None:
-    gains = table(latency_gain=[-3.0, -2.0, -1.0, None]).judged("latency_gain")
+@pytest.mark.parametrize("column", ["latency_ms", "energy_mj_phone", "params_m", "model_bytes"])
+def test_costs_and_sizes_that_are_not_positive_are_refused(column: str) -> None:
+    values = [5.0, 0.0, None, -1.0, *[7.0] * 20, *[-0.0] * 4]
+    message = rf"^lab\.csv: column '{column}' .* in 6 of 28 rows \(row 2, 4, 25, 26, 27, \.\.\.\)"
+    with pytest.raises(UserError, match=message):
+        table(**{column: values}).judged(column)
+    assert np.isfinite(table(**{column: values}).metric(column)).sum() == 27
+
+
+def test_other_metrics_may_be_zero_or_negative() -> None:
+    gains = table(gain_ms=[-3.0, 0.0, -1.0, None]).judged("gain_ms")
     assert gains.rows.tolist() == [True, True, True, False]
-    assert gains.empty == 0
+    assert (gains.missing, gains.empty) == (1, 0)
 
 
 def test_judged_leaves_out_empty_networks_of_costs_only() -> None:

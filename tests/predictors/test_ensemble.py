@@ -6,6 +6,7 @@ import pytest
 from brpnas.predictors import (
     EnsembleRanker,
     EnsembleRegressor,
+    GCNRegressor,
     GCNSize,
     Prediction,
     Predictor,
@@ -73,11 +74,23 @@ def test_a_member_that_knows_nothing_does_not_count() -> None:
     assert ensemble._share > 0.97
 
 
-def test_without_networks_held_out_both_count_the_same() -> None:
-    graphs, values = networks(60)
-    ensemble = EnsembleRegressor(0, 0.0, _SMALL, _SHORT).fit(graphs[:40], values[:40])
-    gcn, gp = ensemble._predict(graphs)
-    found = ensemble.predict(graphs)
-    np.testing.assert_allclose(np.log(found.mean), (np.log(gcn.mean) + np.log(gp.mean)) / 2)
+def test_if_none_is_held_out_a_first_fit_tells_how_far_off_it_is() -> None:
+    graphs, values = networks(500)
+    ensemble = EnsembleRegressor(0, 0.0, _SMALL, _SHORT).fit(graphs[:150], values[:150])
+    assert ensemble._share != 0.5
+    found = ensemble.predict(graphs[150:])
+    assert found.std is not None
+    covered = np.abs(found.mean - values[150:]) < 1.645 * found.std
+    assert 0.82 < covered.mean() < 0.97
+    # The graph network that is kept has learnt from all.
+    alone = GCNRegressor(0, 0.0, _SMALL, _SHORT).fit(graphs[:150], values[:150])
+    np.testing.assert_array_equal(
+        ensemble._predict(graphs[150:])[0].mean, alone.predict(graphs[150:]).mean
+    )
+
+
+def test_five_networks_suffice() -> None:
+    graphs, values = networks(30)
+    found = EnsembleRegressor(0, 0.1, _SMALL, _SHORT).fit(graphs[:5], values[:5]).predict(graphs)
     assert found.std is not None
     assert (found.std > 0).all()

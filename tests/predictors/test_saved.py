@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def _edit(folder: Path, **changes: Any) -> None:
         ({"format": 99}, "format 99"),
         ({"kind": "gcn-regresor"}, "Did you mean 'gcn-regressor'"),
         ({"schema": {"space": "x"}}, "not the description"),
-        ({"provenance": {}}, "not the description"),
+        ({"provenance": {}}, r"predictor\.json: 'metric' is missing in 'provenance'"),
+        ({"provenance": "mine"}, r"predictor\.json: 'provenance' is not an object"),
         ({"settings": {"seed": 1}}, "damaged, or of another"),
         ({"schema": {"space": "x", "operations": ["a"], "numbers": []}}, "damaged, or of another"),
     ],
@@ -94,6 +96,32 @@ def test_edited_descriptions(
     _edit(tmp_path, **changes)
     with pytest.raises(UserError, match=message):
         load_predictor(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("metric", 5, "'metric' in 'provenance' is 5, not text"),
+        ("table_sha256", None, "'table_sha256' in 'provenance' is null, not text"),
+        ("train", "many", "'train' in 'provenance' is \"many\", not a whole number"),
+        ("seed", True, "'seed' in 'provenance' is true, not a whole number"),
+        ("versions", ["torch"], "'versions' in 'provenance' is [\"torch\"], not an object"),
+        ("versions", {"scikit-learn": 1.9}, "version of 'scikit-learn' in 'provenance' is not"),
+    ],
+)
+def test_edited_provenance(
+    fitted: SavablePredictor, tmp_path: Path, name: str, value: Any, message: str
+) -> None:
+    save_predictor(tmp_path, fitted, _FACTS)
+    _edit(tmp_path, provenance={**asdict(_FACTS), name: value})
+    with pytest.raises(UserError, match=rf"predictor\.json: .*{re.escape(message)}"):
+        load_predictor(tmp_path)
+
+
+def test_provenance_of_a_later_version_is_read(fitted: SavablePredictor, tmp_path: Path) -> None:
+    save_predictor(tmp_path, fitted, _FACTS)
+    _edit(tmp_path, provenance={**asdict(_FACTS), "author": "someone"})
+    assert load_predictor(tmp_path).provenance == _FACTS
 
 
 @pytest.mark.parametrize("name", ["predictor.json", "weights.safetensors"])
