@@ -31,7 +31,7 @@ from brpnas.spaces import LowRankNetwork
 
 
 @contextlib.contextmanager
-def quiet(_: str) -> Iterator[Callable[[int, int], None]]:
+def quiet(_: str) -> Iterator[Callable[[float, int], None]]:
     """Show nothing."""
     yield lambda _done, _total: None
 

@@ -52,7 +52,7 @@ def held_out(kind: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which rows are not fitted to, by the sizes of their layer."""
     sizes = [name for name in SHAPE if name in LAYERS[kind].inputs]
     hashes = pd.util.hash_pandas_object(table[sizes].astype(str), index=False)
-    return (hashes.to_numpy() % HELD_OUT) == 0
+    return np.asarray(hashes.to_numpy() % HELD_OUT == 0)
 
 
 def module_rows(

@@ -60,12 +60,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     traces: dict[str, list[Step]] = {}
     with contextlib.ExitStack() as stack:
+        device = open_device(options.device, options.out, stack, print, rounds=options.rounds)
         for cost in ("macs", "latency"):
             subject = prepare(loaded, images, cost=cost, seed=options.seed, bars=quiet)
             run = stack.enter_context(Run(options.out / cost, {}, options.seed, resume=True))
-            device = open_device(
-                options.device, subject, run.folder, options.rounds, None, None, print, stack
-            )
             settings = Settings(
                 options.strategy, options.predictor, cost, options.budget, seed=options.seed
             )
@@ -141,8 +139,8 @@ def predicted(subject: Subject, device: Device, steps: list[Step], name: str) ->
     front = on_front(latency, fidelity)
     space = subject.space
     graphs = [space.graph(space.parse(step.arch)) for step in steps]
-    survey = space.sample(40, np.random.default_rng(0))
-    known = [one.metrics[LATENCY] for one in device.evaluator.evaluate(survey)]
+    survey = space.draw(40, np.random.default_rng(0))
+    known = [one.metrics[LATENCY] for one in device.evaluator(subject).evaluate(survey)]
     train = [space.graph(arch) for arch in survey] + [
         graph for graph, there in zip(graphs, front, strict=True) if not there
     ]

@@ -70,7 +70,7 @@ def compare_methods(
 ) -> None:
     """Print the accuracy with separable pairs everywhere, at half the multiply-accumulates."""
     start = time.perf_counter()
-    moments = gather_moments(model, layers, calibration.split(BATCH), len(calibration))
+    moments = gather_moments(model, layers, torch.split(calibration, BATCH), len(calibration))
     print(
         f"{len(calibration)} images seen in {time.perf_counter() - start:.1f} s, "
         f"{moment_bytes(layers) / 1e6:.0f} MB of moments"
