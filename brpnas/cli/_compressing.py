@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from brpnas.cli._output import command_line, given, note, print_json, progress_bar, refuse, show
-from brpnas.cli._searching import fresh_folder
+from brpnas.cli._searching import count_workers, fresh_folder, open_executor
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
     from brpnas.compressing.costs import Device
     from brpnas.compressing.searching import Settings
     from brpnas.compressing.subject import Subject
+    from brpnas.executors import Executor
     from brpnas.run import Run
 
 __all__ = ["OF_LOWRANK", "search_lowrank"]
@@ -26,9 +27,11 @@ OF_LOWRANK = ("model", "weights", "calibration", "test", "normalisation", "cost"
               "labels", "repair", "images", "keep", "weights_by", "cache")  # fmt: skip
 """Parameters of the command that only this space has."""
 _OF_BOTH = ("ctx", "space", "strategy", "predictor", "budget", "iterations", "seed", "out",
-            "resume", "as_json", "device", "serial", "address", "rounds")  # fmt: skip
+            "resume", "as_json", "device", "serial", "address", "rounds", "jobs", "executor",
+            "ray_address")  # fmt: skip
 # What a resumed search may change: where things are, not what they are.
-_FREE = ("command", "weights", "calibration", "test", "cache", "serial", "address")
+_FREE = ("command", "weights", "calibration", "test", "cache", "serial", "address", "jobs",
+         "executor", "ray_address")  # fmt: skip
 _DETAILS = ("ctx", "out", "resume", "as_json")
 _COLUMNS = ("macs_reduction_pct", "params_reduction_pct", "latency_ms", "accuracy_pct",
             "agreement_pct", "fidelity")  # fmt: skip
@@ -59,7 +62,9 @@ def search_lowrank(ctx: typer.Context) -> None:
     )
     check_repair(asked.repair, loaded.module, len(images.calibration))
     with contextlib.ExitStack() as stack:
-        device = _open_device(device_name, asked, folder, stack)
+        alone = asked.executor in (None, "inline") and asked.jobs in (None, 1)
+        executor = None if alone else open_executor(asked, stack)
+        device = _open_device(device_name, asked, folder, stack, executor)
         subject = prepare(
             loaded,
             images,
@@ -74,7 +79,7 @@ def search_lowrank(ctx: typer.Context) -> None:
             note(f"layer '{name}' stays as it is: {why}")
         arguments = _arguments(ctx, settings, subject, device_name, device)
         run = stack.enter_context(Run(folder, arguments, asked.seed, asked.resume, free=_FREE))
-        result = _run(asked, settings, subject, device, run)
+        result = _run(asked, settings, subject, device, run, executor)
         result["wall_s"] = round(time.perf_counter() - started, 3)
         run.finish(result)
         result = run.record["result"]
@@ -108,6 +113,10 @@ def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[Settings,
     cost = asked.cost or ("latency" if timed else "macs")
     device = asked.device or ("local" if cost == "latency" else None)
     timing = device is not None and check_device(device)
+    if asked.executor != "ray":
+        refuse(ctx, "ray_address", "--executor ray")
+    if asked.executor == "inline":
+        refuse(ctx, "jobs", "--executor processes and ray")
     for name in ("serial", "address", "rounds") if not timing else ():
         refuse(ctx, name, "devices that are timed" if device else "--device")
     settings = Settings(
@@ -123,14 +132,18 @@ def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[Settings,
 
 
 def _open_device(
-    name: str | None, asked: SimpleNamespace, folder: Path, stack: contextlib.ExitStack
+    name: str | None,
+    asked: SimpleNamespace,
+    folder: Path,
+    stack: contextlib.ExitStack,
+    executor: Executor | None,
 ) -> Device | None:
     from brpnas.compressing.costs import open_device
 
     if name is None:
         return None
     where = {"rounds": asked.rounds, "serial": asked.serial, "address": asked.address}
-    return open_device(name, folder, stack, note, **where)
+    return open_device(name, folder, stack, note, **where, executor=executor)
 
 
 def _arguments(
@@ -159,7 +172,12 @@ def _arguments(
 
 
 def _run(
-    asked: SimpleNamespace, settings: Settings, subject: Subject, device: Device | None, run: Run
+    asked: SimpleNamespace,
+    settings: Settings,
+    subject: Subject,
+    device: Device | None,
+    run: Run,
+    executor: Executor | None,
 ) -> dict[str, Any]:
     """Search and finish; what was tried is drawn although there is no answer."""
     from brpnas.compressing.finishing import finish
@@ -167,7 +185,9 @@ def _run(
 
     source = f"{subject.name}, {asked.weights.name}" if asked.weights else subject.name
     try:
-        searched = search_versions(subject, settings, device, run, progress_bar)
+        searched = search_versions(
+            subject, settings, device, run, progress_bar, executor, count_workers(asked)
+        )
         found = finish(
             subject, searched, settings, asked.repair, asked.keep, run.folder, source, progress_bar
         )

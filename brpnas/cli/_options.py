@@ -20,6 +20,7 @@ __all__ = [
     "executor_option",
     "jobs_option",
     "predictor_option",
+    "ray_option",
     "seed_option",
 ]
 
@@ -37,9 +38,6 @@ ValidRows = Annotated[
     int,
     typer.Option(min=0, help="Random rows more; what it does with them depends on the predictor."),
 ]
-RayAddress = Annotated[
-    str | None, typer.Option(help="Ray cluster to join.", show_default="a local instance")
-]
 
 
 # Those of which each command says something of its own. They return Any, as typer's do.
@@ -48,17 +46,29 @@ def predictor_option(what: str, more: str = "") -> Any:  # noqa: ANN401
     return typer.Option(help=f"{what}: {either(PREDICTOR_NAMES)}.{more}")
 
 
-def executor_option(where: str) -> Any:  # noqa: ANN401
+def executor_option(where: str, default: str | bool = True, panel: str | None = None) -> Any:  # noqa: ANN401
     """Return the option of where independent work runs: "Where to fit"."""
-    return typer.Option(help=f"{where}: inline, processes or ray.")
+    return typer.Option(
+        help=f"{where}: inline, processes or ray.", show_default=default, rich_help_panel=panel
+    )
 
 
-def jobs_option(what: str, panel: str | None = None) -> Any:  # noqa: ANN401
+def ray_option(panel: str | None = None) -> Any:  # noqa: ANN401
+    """Return the option of Ray's address."""
+    return typer.Option(
+        help="Ray cluster to join.", show_default="a local instance", rich_help_panel=panel
+    )
+
+
+RayAddress = Annotated[str | None, ray_option()]
+
+
+def jobs_option(what: str, panel: str | None = None, default: str = "number of cores") -> Any:  # noqa: ANN401
     """Return the option of how much is done at the same time: "Cells trained"."""
     return typer.Option(
         min=1,
         help=f"{what} at the same time.",
-        show_default="number of cores",
+        show_default=default,
         rich_help_panel=panel,
     )
 

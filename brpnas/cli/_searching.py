@@ -13,6 +13,7 @@ from brpnas.errors import UserError
 
 if TYPE_CHECKING:
     from brpnas.datasets import Table
+    from brpnas.executors import Executor
     from brpnas.search import Constraint
     from brpnas.sources import Source
     from brpnas.spaces import FiniteSpace
@@ -24,8 +25,10 @@ __all__ = [
     "SEARCHED",
     "TABLE",
     "cost_columns",
+    "count_workers",
     "fresh_folder",
     "objective_columns",
+    "open_executor",
     "open_source",
     "summary",
 ]
@@ -140,10 +143,8 @@ def _training_source(
 ) -> Source:
     from brpnas import sources
     from brpnas.evaluate.training import Protocol
-    from brpnas.executors import InProcess, Processes, usable_cores
     from brpnas.spaces import NetworkShape
 
-    jobs = asked.jobs or usable_cores()
     return sources.training_source(
         networks,
         NetworkShape(channels=asked.channels, cells_per_stage=asked.cells_per_stage),
@@ -158,7 +159,7 @@ def _training_source(
         sources.ImageFiles(asked.train_on, asked.test_on, asked.valid_fraction),
         asked.seed,
         folder / "networks",
-        stack.enter_context(InProcess() if jobs == 1 else Processes(jobs)),
+        open_executor(asked, stack),
     )
 
 
@@ -187,11 +188,28 @@ def _mapped(
 ) -> Source:
     from brpnas import sources
     from brpnas.devices.fpga.device import open_fpga
-    from brpnas.executors import InProcess, Processes, usable_cores
 
-    device, jobs = open_fpga(asked.device), asked.jobs or usable_cores()
-    executor = InProcess(retries=0) if jobs == 1 else Processes(jobs, retries=0)
-    return sources.with_fpga(source, device, networks, stack.enter_context(executor))
+    device = open_fpga(asked.device)
+    return sources.with_fpga(source, device, networks, open_executor(asked, stack))
+
+
+def count_workers(asked: SimpleNamespace) -> int | None:
+    """Return how many items are to be under way at a time; None: as many as Ray has cores."""
+    from brpnas.executors import usable_cores
+
+    if asked.executor == "inline":
+        return None
+    return int(asked.jobs) if asked.jobs else None if asked.executor == "ray" else usable_cores()
+
+
+def open_executor(asked: SimpleNamespace, stack: ExitStack) -> Executor:
+    """Return what runs independent evaluations; one job needs no other process."""
+    from brpnas.resolver import make_executor
+
+    name, workers = asked.executor or "processes", count_workers(asked)
+    if name == "processes" and workers == 1:
+        name, workers = "inline", None
+    return stack.enter_context(make_executor(name, workers, asked.ray_address))
 
 
 def fresh_folder() -> Path:

@@ -12,7 +12,14 @@ import typer
 
 from brpnas.cli._compressing import OF_LOWRANK, search_lowrank
 from brpnas.cli._names import SPACE_NAMES, either
-from brpnas.cli._options import Json, jobs_option, predictor_option, seed_option
+from brpnas.cli._options import (
+    Json,
+    executor_option,
+    jobs_option,
+    predictor_option,
+    ray_option,
+    seed_option,
+)
 from brpnas.cli._output import (
     command_line,
     note,
@@ -38,15 +45,18 @@ from brpnas.errors import UserError
 __all__ = ["search"]
 
 # What a resumed search may change: where things are, not what they are.
-_FREE = ("command", "table", "latency_table", "train_on", "test_on", "jobs", "serial", "address")
+_FREE = ("command", "table", "latency_table", "train_on", "test_on", "jobs", "executor",
+         "ray_address", "serial", "address")  # fmt: skip
 _DETAILS = ("ctx", "out", "resume", "as_json", *OF_LOWRANK)
 _OF_TRAINING = (
     *("train_on", "test_on", "valid_fraction", "epochs", "channels", "cells_per_stage"),
-    *("batch_size", "learning_rate", "crop", "flip", "seeds", "jobs"),
+    *("batch_size", "learning_rate", "crop", "flip", "seeds"),
 )
+_OF_WORKERS = ("jobs", "executor", "ray_address")
 _OF_TIMING = ("device", "serial", "address", "delegate", "precision", "rounds")
 _TIMING = "Measuring during the search (with --device)"
 _TRAINING = "Training on your own images (with --train-on)"
+_SIDE_BY_SIDE = "Several networks at the same time"
 _COMPRESSING = "Compressing a trained network (with --space lowrank)"
 
 
@@ -212,8 +222,18 @@ def search(
         typer.Option(min=1, help="Trainings of each network, averaged.", rich_help_panel=_TRAINING),
     ] = 1,
     jobs: Annotated[
-        int | None, jobs_option("Networks trained, or mapped to an FPGA,", _TRAINING)
+        int | None,
+        jobs_option(
+            "Networks trained, mapped to an FPGA, or compared by --space lowrank",
+            _SIDE_BY_SIDE,
+            "number of cores; 1 with --space lowrank",
+        ),
     ] = None,
+    executor: Annotated[
+        str | None,
+        executor_option("Where that is done", "processes", _SIDE_BY_SIDE),
+    ] = None,
+    ray_address: Annotated[str | None, ray_option(_SIDE_BY_SIDE)] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -337,11 +357,13 @@ def search(
         raise UserError("--table and --train-on exclude each other: where is accuracy to be from?")
     mapped = device is not None and is_fpga(device)
     unused = [
+        *((name, "--train-on") for name in _OF_TRAINING if not train_on),
         *(
-            (name, "--train-on")
-            for name in _OF_TRAINING
-            if not train_on and not (mapped and name == "jobs")
+            (name, "--train-on, --device fpga:PLATFORM, or --space lowrank")
+            for name in _OF_WORKERS
+            if not train_on and not mapped
         ),
+        *(() if executor == "ray" else (("ray_address", "--executor ray"),)),
         *(() if device else ((name, "--device") for name in _OF_TIMING)),
         *((name, "devices that are timed") for name in _OF_TIMING[1:] if mapped),
     ]

@@ -28,7 +28,7 @@ from brpnas.errors import UserError
 from brpnas.evaluate.computed import ComputingEvaluator
 from brpnas.evaluate.evaluator import Evaluator
 from brpnas.evaluate.measured import MeasuringEvaluator
-from brpnas.executors import InProcess
+from brpnas.executors import Executor, InProcess
 from brpnas.lowrank import content_hash
 from brpnas.predictors import Predictor
 from brpnas.spaces import LowRankNetwork
@@ -73,6 +73,7 @@ def open_device(
     rounds: int = 5,
     serial: str | None = None,
     address: str | None = None,
+    executor: Executor | None = None,
 ) -> Device:
     """Connect to a device.
 
@@ -84,16 +85,17 @@ def open_device(
         rounds: how often each network has its turn.
         serial: of a phone.
         address: of a phone in the network.
+        executor: maps networks to an FPGA; None: in this process.
 
     Raises:
         UserError: no such device, or it is not fit to be measured on.
     """
     if is_fpga(name):
         board = open_fpga(name)
-        mapping = stack.enter_context(InProcess(retries=0))
+        mapping = executor or stack.enter_context(InProcess(retries=0))
 
         def mapped(subject: Subject) -> Evaluator[LowRankNetwork]:
-            return ComputingEvaluator(board, mapping, lambda arch: _Mapped(subject, arch))
+            return ComputingEvaluator(board, mapping, lambda arch: _mapped(subject, arch))
 
         return Device(mapped, board.identity())
     profile = read_profile(name)
@@ -129,15 +131,17 @@ class _Built:
             brpnas.__version__,
             repr(self.subject.model),
             self.subject.factors.method.name,
-            str(self._example.shape),
+            str(self.example.shape),
             self.name,
         )
 
     @property
-    def _example(self) -> Tensor:
+    def example(self) -> Tensor:
+        """An image, as the network takes it."""
         return self.subject.images.calibration[:1]
 
-    def _module(self) -> nn.Module:
+    def module(self) -> nn.Module:
+        """Build it."""
         return self.subject.build(self.arch)
 
 
@@ -146,15 +150,25 @@ class _Converted(_Built):
 
     def __call__(self) -> TFLiteModel:
         """Convert it."""
-        return convert(self._module(), self._example, self.name)
+        return convert(self.module(), self.example, self.name)
 
 
-class _Mapped(_Built):
-    """The version as layers of an FPGA."""
+@dataclass(frozen=True)
+class _Mapped:
+    """The version as layers of an FPGA, which goes to workers."""
+
+    name: str
+    key: str
+    network: Network
 
     def __call__(self) -> Network:
-        """Read it."""
-        return network_of(self._module(), self._example, self.name)
+        """Return the layers."""
+        return self.network
+
+
+def _mapped(subject: Subject, arch: LowRankNetwork) -> _Mapped:
+    built = _Built(subject, arch)
+    return _Mapped(built.name, built.key, network_of(built.module(), built.example, built.name))
 
 
 def counted_costs(subject: Subject, cost: str) -> tuple[dict[str, NDArray[np.float64]], float]:

@@ -18,6 +18,8 @@ from brpnas.evaluate.compressed import CompressedEvaluator
 from brpnas.evaluate.counted import CountingEvaluator
 from brpnas.evaluate.evaluator import Evaluator
 from brpnas.evaluate.joined import JoinedEvaluator
+from brpnas.evaluate.spread import SpreadEvaluator
+from brpnas.executors import Executor
 from brpnas.lowrank import DENSE, Choice
 from brpnas.lowrank.costs import Budget
 from brpnas.lowrank.gradient import from_errors, train_supernet
@@ -116,6 +118,8 @@ def search_versions(
     device: Device | None,
     run: Run,
     bars: Progress,
+    executor: Executor | None = None,
+    workers: int | None = None,
 ) -> Searched:
     """Search, and keep the trace in a run.
 
@@ -125,20 +129,22 @@ def search_versions(
         device: that latencies come from; needed if they are the cost, else they are reported.
         run: the folder of the trace.
         bars: shows progress.
+        executor: compares versions with the original; None: in this process.
+        workers: how many it has, if that is known.
 
     Raises:
         UserError: a latency without a device, a target out of reach.
     """
     if settings.cost == "latency" and device is None:
         raise UserError("--cost latency needs --device: latency on which device?")
-    judge: CompressedEvaluator[LowRankNetwork] = CompressedEvaluator(
-        subject.model,
-        subject.layers,
-        subject.factors,
-        subject.images.calibration[:_JUDGED_BY],
-        None if subject.images.labels is None else subject.images.labels[:_JUDGED_BY],
-    )
-    parts: list[Evaluator[LowRankNetwork]] = [judge, CountingEvaluator(subject.space)]
+    images, labels = subject.images.calibration[:_JUDGED_BY], subject.images.labels
+    labels = None if labels is None else labels[:_JUDGED_BY]
+    with_pairs = (subject.model, subject.layers, subject.factors)
+    judge: CompressedEvaluator[LowRankNetwork] = CompressedEvaluator(*with_pairs, images, labels)
+    comparing: Evaluator[LowRankNetwork] = judge
+    if executor is not None:
+        comparing = SpreadEvaluator(judge, *with_pairs, images, labels, executor, workers)
+    parts = [comparing, CountingEvaluator(subject.space)]
     latencies = None if device is None else device.evaluator(subject)
     if latencies is not None:  # first: what is timed has the machine to itself
         parts.insert(0, latencies)

@@ -149,6 +149,8 @@ class CompressedEvaluator(Evaluator[A]):
             if self.stop_below is not None and before < quarter <= seen:
                 bound = self.stop_below
                 running = [i for i in running if not self._hopeless(torch.cat(rows[i], 1), bound)]
+                if not running:
+                    break
         return [self._evaluation(torch.cat(found, 1)) for found in rows]
 
     def _per_image(self, number: int, scores: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from brpnas.errors import UserError
 from brpnas.executors.executor import Executor, Outcome, attempt, describe
 
-__all__ = ["ONE_THREAD", "Workers", "answer", "read"]
+__all__ = ["ONE_THREAD", "Workers", "answer", "kept", "pickled", "read"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,6 +84,30 @@ class Workers(Executor, Generic[Task]):
             # Only an interrupt, or a caller that stops early, leaves tasks.
             if busy:
                 self._abandon(busy)
+
+
+def pickled(value: object, dumps: Dumps = pickle.dumps) -> bytes:
+    """Return a value in the form in which it can be published.
+
+    Raises:
+        UserError: it has none.
+    """
+    try:
+        return dumps(value)
+    except Exception as error:
+        raise UserError(f"this cannot be sent to other processes: {describe(error)}") from error
+
+
+_last: dict[str, Any] = {}
+
+
+def kept(key: str, make: Callable[[], T]) -> T:
+    """Return what was made for a key in this process; the last one only."""
+    if key not in _last:
+        _last.clear()
+        _last[key] = make()
+    value: T = _last[key]
+    return value
 
 
 def answer(work: bytes, dumps: Dumps = pickle.dumps) -> bytes:

@@ -1,4 +1,4 @@
-"""The nouns of running: Executor and Outcome."""
+"""The nouns of running: Executor, Outcome and Handle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, Self, TypeVar
 
 from brpnas.errors import UserError, one_line
 
-__all__ = ["Executor", "Outcome", "attempt", "describe"]
+__all__ = ["Executor", "Handle", "Outcome", "attempt", "describe"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +26,22 @@ class Outcome(Generic[R]):
 
     value: R | None = None
     error: str | None = None
+
+
+class Handle(ABC, Generic[T]):
+    """Stands for a large value in functions and items, so that it does not go with each of them."""
+
+    @abstractmethod
+    def get(self) -> T:
+        """Return the value; in a worker, the same object as long as no other is asked for."""
+
+
+@dataclass(frozen=True)
+class _Here(Handle[T]):
+    value: T
+
+    def get(self) -> T:
+        return self.value
 
 
 class Executor(ABC):
@@ -49,6 +65,14 @@ class Executor(ABC):
             while place in early:
                 yield early.pop(place)
                 place += 1
+
+    def publish(self, value: T) -> Handle[T]:
+        """Make a value known to all workers, until ``close``.
+
+        Raises:
+            UserError: it cannot be sent to other processes.
+        """
+        return _Here(value)
 
     def close(self) -> None:  # noqa: B027 - most executors hold nothing
         """Release what the executor holds."""

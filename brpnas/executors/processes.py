@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
-from brpnas.executors._workers import ONE_THREAD, Workers, answer, read
-from brpnas.executors.executor import Outcome
+from brpnas.errors import UserError
+from brpnas.executors._workers import ONE_THREAD, Workers, answer, kept, pickled, read
+from brpnas.executors.executor import Handle, Outcome
 
 __all__ = ["Processes", "usable_cores"]
+
+T = TypeVar("T")
 
 _GRACE_S = 2.0
 
@@ -31,6 +38,20 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _File(Handle[T]):
+    """A value in a file of this user's alone."""
+
+    path: Path
+
+    def get(self) -> T:
+        def load() -> T:
+            value: T = pickle.loads(self.path.read_bytes())  # noqa: S301 - our own caller's
+            return value
+
+        return kept(str(self.path), load)
 
 
 class _Worker:
@@ -77,11 +98,31 @@ class Processes(Workers[_Worker]):
         super().__init__(retries)
         self._count = workers
         self._idle: list[_Worker] = []
+        self._published: list[tempfile.TemporaryDirectory[str]] = []
+
+    def publish(self, value: T) -> Handle[T]:
+        """Write a value to a temporary file, which workers read once.
+
+        Raises:
+            UserError: it cannot be pickled, or the file cannot be written.
+        """
+        content = pickled(value)
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="brpnas-")
+            self._published.append(folder)
+            path = Path(folder.name) / "value"
+            path.write_bytes(content)
+        except OSError as error:
+            raise UserError(f"no room for a temporary file: {error}") from error
+        return _File(path)
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and remove what was published."""
         _end(self._idle)
         self._idle.clear()
+        for folder in self._published:
+            folder.cleanup()
+        self._published.clear()
 
     def _limit(self) -> int:
         return self._count

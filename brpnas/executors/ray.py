@@ -6,19 +6,38 @@ import contextlib
 import importlib
 import logging
 import os
+import pickle
 import socket
 import sys
 from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from brpnas.executors._workers import ONE_THREAD, Workers, answer, read
-from brpnas.executors.executor import Outcome, describe
+from brpnas.executors._workers import ONE_THREAD, Workers, answer, kept, pickled, read
+from brpnas.executors.executor import Handle, Outcome, describe
 
 __all__ = ["RayCluster"]
 
+T = TypeVar("T")
+
 _LONGEST = 300
 _CONNECT_S = 10.0
+
+
+@dataclass(frozen=True)
+class _Stored(Handle[T]):
+    """A value in Ray's store."""
+
+    reference: Any
+
+    def get(self) -> T:
+        def load() -> T:
+            ray = importlib.import_module("ray")
+            value: T = pickle.loads(ray.get(self.reference))  # noqa: S301 - our own caller's
+            return value
+
+        return kept(self.reference.hex(), load)
 
 
 class RayCluster(Workers[Any]):
@@ -68,6 +87,14 @@ class RayCluster(Workers[Any]):
             variables["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         options = {"num_cpus": 1, "max_retries": 0, "runtime_env": {"env_vars": variables}}
         self._answer = self._ray.remote(**options)(_answer)
+
+    def publish(self, value: T) -> Handle[T]:
+        """Put a value into Ray's store, from which each node gets it once.
+
+        Raises:
+            UserError: it cannot be pickled.
+        """
+        return _Stored(self._ray.put(pickled(value, self._ray.cloudpickle.dumps)))
 
     def close(self) -> None:
         """Disconnect, and end the instance that was started here; a cluster that was joined stays.

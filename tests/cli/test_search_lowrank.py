@@ -98,6 +98,13 @@ def test_resumed_after_a_kill_gives_the_undisturbed_trace(brpnas: Any, tests: Pa
     assert "seed" in error
 
 
+def test_workers_give_the_same_trace(brpnas: Any, tests: Path) -> None:
+    learning = ("--strategy", "brp", "--predictor", "gp", "--iterations", 1, "--budget", 12)
+    for out, jobs in (("alone", ()), ("spread", ("--jobs", 2))):
+        brpnas.json(*QUICK, *learning, "--test", tests, *jobs, "--out", out)
+    assert pq.read_table("alone/trace.parquet").equals(pq.read_table("spread/trace.parquet"))
+
+
 def test_latency_of_an_fpga(brpnas: Any, tests: Path) -> None:
     options = ("--device", "fpga:zc706", "--strategy", "knapsack", "--predictor", "gp")
     said = brpnas.json(*SPACE, *SMALL, *options, "--out", "run", "--test", tests)
@@ -136,6 +143,9 @@ REFUSED = [
     (("--device", "fpga:zc706", "--rounds", 3), "--rounds goes with devices that are timed"),
     (("--serial", "x"), "--serial goes with --device"),
     (("--resume",), "--resume needs --out"),
+    (("--executor", "inline", "--jobs", 2), "--jobs goes with --executor processes and ray"),
+    (("--ray-address", "auto"), "--ray-address goes with --executor ray"),
+    (("--executor", "cloud"), "unknown executor 'cloud'"),
     (("--table", "t.parquet"), "--table goes with another --space"),
     (("--train-on", "own.npz"), "--train-on goes with another --space"),
     (("--precision", "int8"), "--precision goes with another --space"),

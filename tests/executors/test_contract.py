@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 import executor_work as work
 import pytest
 
+from brpnas.errors import UserError
 from brpnas.executors import Executor, InProcess, Outcome, Processes, RayCluster
 
 # Ray is slow to start, so all of its tests share one.
@@ -39,6 +41,16 @@ class TestEveryExecutor:
     def test_values_with_their_places(self, executor: Executor) -> None:
         outcomes = dict(executor.as_completed(abs, range(-20, 0)))
         assert outcomes == {place: Outcome(20 - place) for place in range(20)}
+
+    def test_published_values_are_sent_once(self, executor: Executor) -> None:
+        first, other = executor.publish(list(range(1000))), executor.publish("other")
+        function = partial(work.published, first)
+        assert [one.value for one in executor.run(function, range(4))] == [0, 1, 2, 3]
+        assert len(pickle.dumps(function)) < 1000 or isinstance(executor, InProcess)
+        assert [one.value for one in executor.run(work.get, [other, first])] == [
+            "other",
+            list(range(1000)),
+        ]
 
     def test_failure_is_tried_again_then_recorded(self, executor: Executor, tmp_path: Path) -> None:
         outcomes = list(executor.run(partial(work.count, tmp_path), ["item"]))
@@ -85,6 +97,10 @@ class TestWorkersElsewhere:
         assert dict(os.environ) == before
         assert len(pids) <= 2
         assert os.getpid() not in pids
+
+    def test_what_cannot_be_published_is_said(self, executor: Executor) -> None:
+        with pytest.raises(UserError, match="cannot be sent to other processes: TypeError"):
+            executor.publish(threading.Lock())
 
     def test_what_cannot_be_pickled_fails_in_one_line(self, executor: Executor) -> None:
         sent = list(executor.run(work.same, [1, threading.Lock(), 2]))

@@ -12,8 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from brpnas.executors import Executor
+from brpnas.executors import Executor, Handle
+
+
+def published(values: Handle[list[int]], place: int) -> int:
+    return values.get()[place]
+
+
+def get(value: Handle[Any]) -> Any:
+    return value.get()
 
 
 def flaky(folder: Path, item: int) -> int:
@@ -50,7 +59,7 @@ def lose_node_once(folder: Path, item: int) -> int:
 
 
 def slow_first(item: int) -> int:
-    time.sleep(2 if item == 0 else 0)
+    time.sleep(4 if item == 0 else 0)
     return item
 
 
