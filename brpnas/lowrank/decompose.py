@@ -281,7 +281,9 @@ def root_of(matrix: Tensor, ridge: float) -> Tensor:
         lower, failed = torch.linalg.cholesky_ex(matrix + added)
         if not bool(failed.any()):
             return torch.as_tensor(lower)
-    raise UserError("what the layers saw is too large or too small for second moments")
+    raise UserError(
+        "what layers see of the calibration images is not finite, or too large for second moments"
+    )
 
 
 def _balanced(second: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,10 @@ _DRAWN = 1 << 16
 """Patches of each layer that are drawn from all images."""
 
 
+_ROUNDING = 1e-14
+"""Of a second moment in float64: what the difference of two may be wrong by."""
+
+
 @dataclass(frozen=True, eq=False)
 class Moment:
     """What one layer saw.
@@ -51,8 +55,13 @@ class Moment:
 
     @cached_property
     def covariance(self) -> Tensor:
-        """Second moment about the mean, in the shape of ``second``."""
-        return self.second - torch.outer(self.mean, self.mean)
+        """Second moment about the mean, in the shape of ``second``.
+
+        Of an input that is always alike, the difference is rounding, of either sign: so much is
+        added to each variance that it cannot be negative.
+        """
+        rounding = torch.diag(_ROUNDING * self.second.diagonal())
+        return self.second - torch.outer(self.mean, self.mean) + rounding
 
 
 def moment_bytes(layers: Layers) -> int:
@@ -151,6 +160,9 @@ class _Sums:
     def __init__(self, shape: LayerShape, drawn: float | None, generator: torch.Generator) -> None:
         self.second = torch.zeros(shape.patch, shape.patch, dtype=torch.float64)
         self.total = torch.zeros(shape.patch, dtype=torch.float64)
+        # Sums are of what patches differ by from the mean of the first of them: products are of
+        # float32, and the variance of an input that is nearly always alike would be lost in them.
+        self.origin: Tensor | None = None
         self.count = 0
         self._drawn, self._generator = drawn, generator
 
@@ -165,7 +177,10 @@ class _Sums:
         starts = torch.arange(chosen, dtype=torch.float64)
         starts += torch.rand(chosen, dtype=torch.float64, generator=self._generator)
         places = (starts * (count / chosen)).long().clamp(max=count - 1).to(x.device)
-        for z in patches_of(windows, places):  # (patches, C Kh Kw)
+        for z in patches_of(windows, places):  # (patches, C Kh Kw), a copy
+            if self.origin is None:
+                self.origin = z.mean(0)
+            z -= self.origin
             self.second += (z.T @ z).to("cpu", torch.float64) * (count / chosen)
             self.total += z.sum(0).to("cpu", torch.float64) * (count / chosen)
         self.count += count
@@ -176,7 +191,11 @@ class _Sums:
         if not bool(torch.isfinite(self.second).all()):
             raise UserError(f"layer '{name}' saw values of the calibration images that are not "
                             "finite numbers")  # fmt: skip
-        return Moment(self.second / self.count, self.total / self.count, self.count)
+        assert self.origin is not None  # noqa: S101 - there were patches
+        away = self.total / self.count
+        mean = self.origin.to("cpu", torch.float64) + away
+        second = self.second / self.count - torch.outer(away, away) + torch.outer(mean, mean)
+        return Moment(second, mean, self.count)
 
 
 def windows_of(module: nn.Module, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from brpnas.lowrank import (
     find_layers,
     gather_moments,
     moment_bytes,
+    schemes_for,
 )
 
 MOVES: list[dict[str, Any]] = [
@@ -136,3 +137,16 @@ def test_moments_are_kept_on_disk(tmp_path: Path) -> None:
     assert torch.equal(first[""].second, again[""].second)
     assert torch.equal(first[""].mean, again[""].mean)
     assert again[""].count == 6
+
+
+def test_inputs_that_hardly_vary_have_variances_nonetheless() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(4, 6, 1), torch.randn(64, 4, 20, 20)
+    x[:, 0], x[:, 1] = 3.7, 5 + 1e-4 * x[:, 1]
+    layers = find_layers(layer, x[:1])
+    moment = gather_moments(layer, layers, x.split(16))[""]
+    known = x.double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(moment.covariance, known.cov(correction=0), rtol=1e-4, atol=1e-10)
+    factors = Factors(layer, layers, "output", {"": moment})
+    for scheme in schemes_for(layers.shapes[""]):  # one of its groups sees the first two alone
+        assert factors.errors("", scheme).isfinite().all()

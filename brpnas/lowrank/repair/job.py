@@ -17,11 +17,11 @@ from brpnas.errors import UserError, one_line
 from brpnas.lowrank.layers import evaluation
 from brpnas.lowrank.schemes import Choice
 
-__all__ = ["BATCH", "Frame", "Job", "Progress", "Repair", "distance", "outputs"]
+__all__ = ["BATCH", "LEAST_IMAGES", "Frame", "Job", "Progress", "Repair", "distance", "outputs"]
 
 Progress = Callable[[int, int], None]
 """Called with the steps that are done, and how many there are."""
-_LEAST_IMAGES = 32
+LEAST_IMAGES = 32
 _HELD_SHARE = 8  # one of so many images
 BATCH = 64  # of larger ones, networks of small images do not run faster
 
@@ -75,7 +75,7 @@ class Job:
             UserError: fewer than 32 images.
         """
         count = 0 if self.images is None else len(self.images)
-        if self.images is None or count < _LEAST_IMAGES:
+        if self.images is None or count < LEAST_IMAGES:
             raise _too_few(count)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
         held = order[: count // _HELD_SHARE]
@@ -84,7 +84,7 @@ class Job:
 
 def _too_few(images: int) -> UserError:
     """Return the error of too few images."""
-    return UserError(f"{images} calibration images: a repair needs {_LEAST_IMAGES} or more")
+    return UserError(f"{images} calibration images: a repair needs {LEAST_IMAGES} or more")
 
 
 class Repair(ABC):
@@ -106,7 +106,7 @@ class Repair(ABC):
         Raises:
             UserError: too few images, or a network that this repair does not work on.
         """
-        if self.needs_images and images < _LEAST_IMAGES:
+        if self.needs_images and images < LEAST_IMAGES:
             raise _too_few(images)
 
     @abstractmethod

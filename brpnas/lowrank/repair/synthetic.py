@@ -26,7 +26,7 @@ from brpnas.lowrank.cache import Cache, content_hash, model_hash
 from brpnas.lowrank.repair.bn import norms
 from brpnas.lowrank.repair.calibration import distilled
 from brpnas.lowrank.repair.distil import Distillation
-from brpnas.lowrank.repair.job import Job, Repair
+from brpnas.lowrank.repair.job import LEAST_IMAGES, Job, Repair
 from brpnas.lowrank.repair.lsq import LeastSquares
 
 __all__ = ["Dream", "Synthetic"]
@@ -142,6 +142,6 @@ class Synthetic(Repair):
     def run(self, job: Job) -> nn.Module:
         """See `Repair.run`; calibration images, where there are some, are what it is judged by."""
         images, held = replace(job, images=self.dream.make(job)).split()
-        if job.images is not None:
+        if job.images is not None and len(job.images) >= LEAST_IMAGES:
             held = job.split()[1]
         return distilled(job, images, held, self.least_squares, self.distillation)
