@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from brpnas.datasets import Table
 from brpnas.errors import UserError, unknown_name
 from brpnas.executors import Executor, InProcess, Processes, RayCluster
+from brpnas.plugins import Registry, call_with, subclass_of
 from brpnas.predictors import PREDICTORS
 from brpnas.search import STRATEGIES, BRPSchedule, Problem, Strategy
-from brpnas.spaces import FiniteSpace, NASBench101, NASBench201
+from brpnas.spaces import FiniteSpace
 
 __all__ = ["EXECUTORS", "SPACES", "make_executor", "make_strategy", "parse_archs", "resolve"]
 
 T = TypeVar("T")
 
-SPACES: dict[str, Callable[[], FiniteSpace[Any]]] = {
-    "nasbench101": NASBench101,
-    "nasbench201": NASBench201,
-}
-"""The built-in spaces by the name that the user types."""
+
+def _space(name: str, found: Any) -> type[FiniteSpace[Any]]:  # noqa: ANN401 - of a package
+    kind: type[FiniteSpace[Any]] = subclass_of(FiniteSpace)(name, found)
+    if (own := getattr(kind, "name", None)) != name:  # tables and predictors are marked with it
+        raise TypeError(f"has the name '{own}'; accepted: '{name}', as its entry point")
+    return kind
+
+
+SPACES: Registry[type[FiniteSpace[Any]]] = Registry(
+    "space",
+    "brpnas.spaces",
+    _space,
+    {
+        "nasbench101": "brpnas.spaces.nasbench101:NASBench101",
+        "nasbench201": "brpnas.spaces.nasbench201:NASBench201",
+    },
+)
+"""The spaces by the name that the user types; made without arguments."""
 
 EXECUTORS: dict[str, Callable[[int | None, str | None], Executor]] = {
     "inline": lambda _workers, _address: InProcess(),
@@ -98,18 +111,16 @@ def make_strategy(
         UserError: unknown name of strategy or predictor.
     """
     family = resolve("predictor", predictor, PREDICTORS)
-    kind = resolve("strategy", name, STRATEGIES)
-    offered = {
-        "schedule": schedule,
-        "ranker": family.ranker,
-        "latency": family.regressor,
-        "at_once": at_once,
-        "quantile": quantile,
-    }
-    wanted = inspect.signature(kind).parameters
-    options = {option: value for option, value in offered.items() if option in wanted}
-    make = cast(Callable[..., Strategy[Any]], kind)  # the base class fixes no constructor
-    return make(problem, seed, **options)
+    return call_with(
+        resolve("strategy", name, STRATEGIES),
+        problem,
+        seed,
+        schedule=schedule,
+        ranker=family.ranker,
+        latency=family.regressor,
+        at_once=at_once,
+        quantile=quantile,
+    )
 
 
 def parse_archs(table: Table, space: FiniteSpace[Any]) -> list[Any]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
 
 from brpnas.devices.adb.phone import Phone
 from brpnas.devices.adb.transport import Transport
+from brpnas.devices.kinds import DEVICE_KINDS
 from brpnas.devices.litert import DeviceLostError, LiteRTDevice
-from brpnas.devices.local import LocalDevice
 from brpnas.devices.profile import AdbSettings, Profile
 from brpnas.devices.timing import TimingPlan
 from brpnas.errors import UserError, extra_hint
+from brpnas.plugins import call_with
 
-__all__ = ["DEVICE_KINDS", "connect", "open_transport"]
+__all__ = ["connect", "connect_phone", "open_transport"]
 
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:.%\w]+)\]|([\w.-]+))(?::(\d{1,5}))?")
 _ADB_PORT = "5555"
@@ -31,10 +32,24 @@ def connect(
         address: ``HOST:PORT`` of the phone, in place of the profile's.
 
     Raises:
-        UserError: it was not reached, or cannot do what the plan asks for; says what to do.
+        UserError: it was not reached, or cannot do what the plan asks for; says what to do. Or
+            the package that offers its kind is broken.
     """
     profile.check(plan)  # before a phone is asked
-    return DEVICE_KINDS[profile.kind](profile, plan, serial, address)
+    make = DEVICE_KINDS[profile.kind]
+    for name, value in (("serial", serial), ("address", address)):
+        if value is not None and name not in inspect.signature(make).parameters:
+            raise UserError(
+                f"--{name} goes with devices that have one, which device '{profile.name}' has not. "
+                "For phones: --device adb"
+            )
+    device = call_with(make, plan, profile=profile, serial=serial, address=address)
+    if not isinstance(device, LiteRTDevice):
+        raise UserError(
+            f"device '{profile.kind}' of package {DEVICE_KINDS.package(profile.kind)} is not "
+            f"usable: it is a {type(device).__name__}, not a brpnas.devices.LiteRTDevice"
+        )
+    return device
 
 
 def open_transport(settings: AdbSettings, serial: str | None, address: str | None) -> Transport:
@@ -93,33 +108,23 @@ def _parse_address(text: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3] or _ADB_PORT)
 
 
-def _connect_local(
-    profile: Profile,  # noqa: ARG001 - says no more than that it is this machine
-    plan: TimingPlan,
-    serial: str | None,
-    address: str | None,
-) -> LiteRTDevice:
-    if serial is not None or address is not None:
-        raise UserError(
-            "--serial and --address name a phone; this device is the machine itself. For phones: "
-            "--device adb"
-        )
-    return LocalDevice(plan)
+def connect_phone(
+    plan: TimingPlan, profile: Profile, serial: str | None = None, address: str | None = None
+) -> Phone:
+    """Connect to a phone.
 
+    Args:
+        plan: how models are timed.
+        profile: of the phone.
+        serial: in place of the profile's.
+        address: in place of the profile's.
 
-def _connect_adb(
-    profile: Profile, plan: TimingPlan, serial: str | None, address: str | None
-) -> LiteRTDevice:
+    Raises:
+        UserError: it was not reached, or cannot do what the plan asks for; says what to do.
+    """
     transport = open_transport(profile.adb or AdbSettings(), serial, address)
     try:
         return Phone(transport, profile, plan)
     except BaseException:
         transport.close()
         raise
-
-
-DEVICE_KINDS: dict[str, Callable[[Profile, TimingPlan, str | None, str | None], LiteRTDevice]] = {
-    "local": _connect_local,
-    "adb": _connect_adb,
-}
-"""What connects to a device, by the kind that its profile says."""

@@ -12,7 +12,7 @@ from brpnas.devices.adb.conditions import LOOK, parse_conditions, too_hot
 from brpnas.devices.adb.folder import WorkFolder
 from brpnas.devices.adb.phone import Phone, missing_program, read_facts
 from brpnas.devices.adb.transport import Transport
-from brpnas.devices.connect import open_transport
+from brpnas.devices.connect import connect, open_transport
 from brpnas.devices.litert import DeviceLostError, ModelError
 from brpnas.devices.local import read_sysfs
 from brpnas.devices.profile import AdbSettings, Profile
@@ -63,6 +63,8 @@ def examine(
     """
     if profile.kind == "local":
         return list(_examine_machine())
+    if profile.kind != "adb":
+        return [_examine_other(profile, serial, address)]
     settings = profile.adb or AdbSettings()
     try:
         transport = open_transport(settings, serial, address)
@@ -77,6 +79,15 @@ def examine(
     finally:
         transport.close()
     return checks
+
+
+def _examine_other(profile: Profile, serial: str | None, address: str | None) -> Check:
+    try:
+        with connect(profile, TimingPlan(), serial=serial, address=address) as device:
+            found = "; ".join(f"{name}: {value}" for name, value in device.identity().items())
+    except UserError as error:
+        return Check("connection", "problem", "none", str(error))
+    return Check("connection", "ok", found)
 
 
 def _examine_machine() -> Iterator[Check]:

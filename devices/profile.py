@@ -1,6 +1,7 @@
 """Device profiles: what is known of a device before it is connected, as TOML.
 
-The profiles that come with the package lie in ``profiles/``; a user's lies anywhere.
+The profiles that come with the package lie in ``profiles/``; a user's lies anywhere. A kind of
+device that another package offers needs none: its name stands for the plainest profile.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from brpnas.devices.kinds import DEVICE_KINDS
 from brpnas.devices.timing import TimingPlan
 from brpnas.devices.toml_files import built_in_names, find_toml, load_toml
 from brpnas.errors import UserError, unknown_name
 
-__all__ = ["AdbSettings", "Profile", "ThermalGate", "built_in_profiles", "read_profile"]
+__all__ = ["AdbSettings", "Profile", "ThermalGate", "profile_names", "read_profile"]
 
 T = TypeVar("T")
 
@@ -74,7 +76,7 @@ class Profile:
     Attributes:
         name: of the built-in profile, or of the user's file without its ending.
         title: for people.
-        kind: ``"local"`` (this machine) or ``"adb"`` (a phone).
+        kind: ``"local"`` (this machine), ``"adb"`` (a phone), or what a package offers.
         threads: of the runtime, where the user does not say.
         cpu_mask: cores that models run on, as the hexadecimal number that ``taskset`` takes;
             None: all.
@@ -121,22 +123,31 @@ class Profile:
             )
 
 
-def built_in_profiles() -> list[str]:
-    """Return the names of the profiles that come with the package."""
-    return built_in_names(_FOLDER)
+def profile_names() -> list[str]:
+    """Return the names of devices: profiles that come with brpnas, then kinds of other packages."""
+    known = built_in_names(_FOLDER)
+    return known + [kind for kind in DEVICE_KINDS if kind not in known]
 
 
 def read_profile(name: str) -> Profile:
     """Read a profile.
 
     Args:
-        name: of a built-in profile, or path of a TOML file.
+        name: of a built-in profile, or of a kind of device; or path of a TOML file.
 
     Raises:
         UserError: no such profile, or a file with something else in it than a profile; names
-            file and key, and says what is accepted.
+            file and key, and says what is accepted. Or several packages offer that kind.
     """
-    return _parse(find_toml(name, _FOLDER, "device", "profile"), name)
+    package = DEVICE_KINDS.package(name) if name in DEVICE_KINDS else None
+    if package is None:
+        return _parse(find_toml(name, _FOLDER, "device", "profile", [*DEVICE_KINDS]), name)
+    if name in built_in_names(_FOLDER):
+        raise UserError(
+            f"device '{name}' is offered by several packages: brpnas, {package}; uninstall the "
+            "other one, or have its author give it another name"
+        )
+    return Profile(name, f"Offered by the package {package}", kind=name)
 
 
 def _parse(path: Path, shown: str) -> Profile:
@@ -146,10 +157,9 @@ def _parse(path: Path, shown: str) -> Profile:
         content.setdefault("adb", {})
     content = {"name": path.stem, **content}
     profile = reader.make(Profile, content, "", _PROFILE)
-    if profile.kind == "local":
-        for key in ("adb", "cpu_mask", "thermal"):
-            if getattr(profile, key) is not None:
-                raise UserError(f"{shown}: '{key}' has no meaning for kind = \"local\"")
+    for key in {"local": ("adb", "cpu_mask", "thermal"), "adb": ()}.get(profile.kind, ("adb",)):
+        if getattr(profile, key) is not None:
+            raise UserError(f"{shown}: '{key}' has no meaning for kind = \"{profile.kind}\"")
     settings = profile.adb
     if settings and settings.runner == "apk" and profile.cpu_mask is not None:
         raise UserError(f"{shown}: 'cpu_mask' has no effect on adb.runner = \"apk\"; remove it")
@@ -199,6 +209,10 @@ def _choice(*choices: str) -> _Read:
         return str(value)
 
     return read
+
+
+def _kind(reader: _Reader, key: str, value: object) -> str:
+    return str(_choice(*DEVICE_KINDS)(reader, key, value))
 
 
 def _number(reader: _Reader, key: str, value: object) -> float:
@@ -270,7 +284,7 @@ _THERMAL: dict[str, _Read] = {"max_celsius": _number, "wait_s": _number}
 _PROFILE: dict[str, _Read] = {
     "name": _text,
     "title": _text,
-    "kind": _choice("local", "adb"),
+    "kind": _kind,
     "threads": _count,
     "cpu_mask": _mask,
     "delegates": _delegates,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ def built_in_names(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def find_toml(name: str, folder: Path, kind: str, called: str) -> Path:
+def find_toml(name: str, folder: Path, kind: str, called: str, others: Sequence[str] = ()) -> Path:
     """Return the file of a name.
 
     Args:
@@ -24,6 +25,7 @@ def find_toml(name: str, folder: Path, kind: str, called: str) -> Path:
         folder: of the package.
         kind: what the name stands for, such as ``"device"``.
         called: what the file holds, such as ``"profile"``.
+        others: names that are accepted elsewhere, for the error.
 
     Raises:
         UserError: neither a name that there is nor a path of such a file.
@@ -32,7 +34,7 @@ def find_toml(name: str, folder: Path, kind: str, called: str) -> Path:
     if name in known:
         return folder / f"{name}.toml"
     if not name.endswith(".toml"):
-        error = unknown_name(kind, name, known)
+        error = unknown_name(kind, name, dict.fromkeys([*known, *others]))
         raise UserError(f"{error}; or the path of a {called}, which ends in .toml")
     return Path(name)
 

@@ -1,7 +1,7 @@
 """What learns a metric from graphs, and how well: predictors, their files, their quality.
 
-A ``Predictor`` is fitted to a few measured networks and predicts or ranks the rest. The built-in
-families are listed in ``PREDICTORS`` by the name that the user types.
+A ``Predictor`` is fitted to a few measured networks and predicts or ranks the rest. The families
+are listed in ``PREDICTORS`` by the name that the user types.
 """
 
 if __name__ != "brpnas.predictors":
@@ -12,6 +12,8 @@ if __name__ != "brpnas.predictors":
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from brpnas.predictors._scale import check_values
+from brpnas.predictors._schema import check_space
 from brpnas.predictors.eagle import EagleRanker, EagleRegressor, EagleSize
 from brpnas.predictors.ensemble import EnsembleRanker, EnsembleRegressor
 from brpnas.predictors.gcn import GCNRanker, GCNRegressor, GCNSize
@@ -55,6 +57,8 @@ __all__ = [
     "TransferPrior",
     "TreesPredictor",
     "TreesSize",
+    "check_space",
+    "check_values",
     "load_predictor",
     "quality",
     "save_predictor",

@@ -14,20 +14,14 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from brpnas.errors import UserError, one_line, unknown_name
+from brpnas.errors import UserError, one_line
 from brpnas.files import replace_file
 from brpnas.predictors.predictor import SavablePredictor
-from brpnas.predictors.registry import PREDICTORS, class_in
+from brpnas.predictors.registry import class_of, kind_of
 from brpnas.spaces import GraphSchema
 
 __all__ = ["Provenance", "SavedPredictor", "load_predictor", "save_predictor"]
 
-_KINDS: dict[str, tuple[str, str]] = {
-    f"{name}-{role}": (family.module, kind)
-    for name, family in PREDICTORS.items()
-    for role, kind in (("regressor", family.regressor_name), ("ranker", family.ranker_name))
-}
-"""Modules and classes by their name in the file, such as ``gcn-regressor``."""
 _DESCRIPTION = "predictor.json"
 _WEIGHTS = "weights.safetensors"
 _FORMAT = 1
@@ -92,10 +86,7 @@ def save_predictor(folder: Path, predictor: SavablePredictor, provenance: Proven
             written.
     """
     state = predictor.state()
-    place = (type(predictor).__module__, type(predictor).__name__)
-    kind = next((name for name, known in _KINDS.items() if known == place), None)
-    if kind is None:
-        raise UserError(f"a {place[1]} cannot be saved; accepted: {', '.join(_KINDS)}")
+    kind = kind_of(predictor)
     assert predictor.schema is not None  # noqa: S101 - state() raised otherwise
     description = {
         "format": _FORMAT,
@@ -157,8 +148,7 @@ def load_predictor(folder: Path) -> SavedPredictor:
         if description["format"] != _FORMAT:
             raise UserError(f"{path}: format {description['format']}, but this is {_FORMAT}")
         kind = str(description["kind"])
-        if kind not in _KINDS:
-            raise unknown_name(f"kind of predictor in {path}", kind, _KINDS)
+        made = class_of(kind, path)
         schema = GraphSchema(
             space=str(description["schema"]["space"]),
             operations=tuple(description["schema"]["operations"]),
@@ -171,7 +161,7 @@ def load_predictor(folder: Path) -> SavedPredictor:
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not the description of a predictor ({error!r})") from None
     try:
-        predictor = class_in(*_KINDS[kind]).restored(settings, schema, load_file(folder / _WEIGHTS))
+        predictor = made.restored(settings, schema, load_file(folder / _WEIGHTS))
         # Looked at last: what is cut off or of another shape can be said more clearly.
         if description.get("weights_sha256") != _sha256(folder / _WEIGHTS):
             raise ValueError(f"its SHA-256 is not the one in {_DESCRIPTION}")

@@ -25,12 +25,13 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "executors": {"errors"},
     "files": set(),
+    "plugins": {"errors"},
     "reproducible": set(),
     "lowrank": {"errors", "files"},
     "spaces": {"errors", "lowrank"},
     "datasets": {"costs", "errors", "spaces"},
-    "predictors": {"errors", "files", "spaces", "reproducible"},
-    "devices": {"errors", "executors", "files", "foreign", "spaces"},
+    "predictors": {"errors", "files", "plugins", "spaces", "reproducible"},
+    "devices": {"errors", "executors", "files", "foreign", "plugins", "spaces"},
     "foreign": {"errors"},
     "images": {"errors"},
     "models": {"errors", "foreign", "images"},
@@ -47,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "run": {"errors", "files", "values"},
     "search": {
         *("costs", "errors", "lowrank", "spaces", "predictors", "evaluate.evaluator", "run"),
-        "reproducible",
+        *("plugins", "reproducible"),
     },
 }
 FREE = {"cli", "comparing", "judging", "measuring", "report", "resolver", "sources", "testing"}

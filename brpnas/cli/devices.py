@@ -14,7 +14,7 @@ from brpnas.errors import UserError
 __all__ = ["devices"]
 
 _Device = Annotated[
-    str, typer.Argument(metavar="DEVICE", help="Name of a built-in profile, or a .toml file.")
+    str, typer.Argument(metavar="DEVICE", help="Name from `brpnas devices list`, or a .toml file.")
 ]
 
 devices = typer.Typer(
@@ -24,10 +24,10 @@ devices = typer.Typer(
 
 @devices.command("list")
 def list_devices(as_json: Json = False) -> None:
-    """List the device profiles that come with the package."""
-    from brpnas.devices.profile import built_in_profiles, read_profile
+    """List the devices that are known by name: built-in profiles, and kinds of other packages."""
+    from brpnas.devices.profile import profile_names, read_profile
 
-    profiles = [read_profile(name) for name in built_in_profiles()]
+    profiles = [read_profile(name) for name in profile_names()]
     if as_json:
         entries = [
             {
@@ -44,7 +44,7 @@ def list_devices(as_json: Json = False) -> None:
         (profile.name, profile.kind, ", ".join(profile.delegates), profile.title)
         for profile in profiles
     ]
-    show("Device profiles that come with the package", ("name", "kind", "runs on", "title"), rows)
+    show("Devices that are known by name", ("name", "kind", "runs on", "title"), rows)
 
 
 @devices.command()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from brpnas.plugins import Registry, subclass_of
 from brpnas.search.brp import BRPSchedule, BRPSearch
 from brpnas.search.evolution import Evolution
 from brpnas.search.front_problem import FrontMember, FrontProblem, FrontResult, on_front
@@ -42,11 +43,16 @@ __all__ = [
     "search",
 ]
 
-STRATEGIES: dict[str, type[Strategy[Any]]] = {
-    "brp": BRPSearch,
-    "random": RandomSearch,
-    "evolution": Evolution,
-    "local": LocalSearch,
-    "reinforce": Reinforce,
-}
-"""The built-in strategies by the name that the user types."""
+STRATEGIES: Registry[type[Strategy[Any]]] = Registry(
+    "strategy",
+    "brpnas.strategies",
+    subclass_of(Strategy),
+    {
+        "brp": "brpnas.search.brp:BRPSearch",
+        "random": "brpnas.search.random:RandomSearch",
+        "evolution": "brpnas.search.evolution:Evolution",
+        "local": "brpnas.search.local:LocalSearch",
+        "reinforce": "brpnas.search.reinforce:Reinforce",
+    },
+)
+"""The strategies for one answer by the name that the user types."""

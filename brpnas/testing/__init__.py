@@ -1,6 +1,9 @@
 """Tests that every implementation of a noun has to pass, and cheap stand-ins to test with.
 
-Needs pytest, which the ``dev`` extra installs.
+Each contract is a class of tests. A test class of your own inherits it and says what is tested, in
+one method or fixture; pytest collects the rest. They come with the package, for other packages that
+offer spaces, predictors, strategies or devices (see docs/extending.md). Needs pytest, which the
+``dev`` extra installs.
 """
 
 import pytest

@@ -21,7 +21,8 @@ __all__ = ["LiteRTDeviceContract", "NamedSource", "ScriptedDevice"]
 class LiteRTDeviceContract:
     """What every device that runs TFLite models has to do.
 
-    To test one, subclass and override ``device``.
+    To test one, subclass and override ``device``. Models are made by brpnas's own converter; a
+    device that is computed passes too.
     """
 
     def device(self, plan: TimingPlan) -> LiteRTDevice:

@@ -15,6 +15,7 @@ from brpnas.lowrank.flow import IMAGE, SCORES, Flow
 from brpnas.lowrank.schemes import Pair, greatest_rank, schemes_for
 from brpnas.lowrank.shapes import Positions
 from brpnas.search.front_problem import FrontProblem, on_front
+from brpnas.search.fronts import OptionCosts
 from brpnas.search.problem import Candidate, Observation
 from brpnas.search.strategy import Strategy
 from brpnas.spaces.lowrank import LowRankNetwork, LowRankSpace, Option
@@ -36,8 +37,7 @@ class SyntheticFront:
     Attributes:
         problem: accuracy against multiply-accumulates.
         space: of its networks.
-        option_costs: multiply-accumulates of each option.
-        fixed_cost: those of all else.
+        option_costs: multiply-accumulates of each option, and of all else.
 
     Args:
         layers: of the network.
@@ -65,11 +65,11 @@ class SyntheticFront:
         nodes = (IMAGE, *shapes, SCORES)
         flow = Flow(nodes, tuple((i, i + 1) for i in range(len(nodes) - 1)))
         self.space = LowRankSpace(shapes, flow, found, fixed_macs=_FIXED_MACS)
-        self.option_costs = {
+        costs = {
             name: np.array([float(one.choice.macs(shapes[name])) for one in known])
             for name, known in self.space.options.items()
         }
-        self.fixed_cost = float(_FIXED_MACS)
+        self.option_costs = OptionCosts(costs, float(_FIXED_MACS))
         whole = float(self.space.macs(LowRankNetwork()))
         self.problem: FrontProblem[LowRankNetwork] = FrontProblem(
             self.space, "accuracy_pct", "macs", whole, span, self.space.macs if known else None

@@ -3,34 +3,47 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from brpnas.errors import UserError
-from brpnas.spaces import Architecture, CategoricalSpace, FiniteSpace, Space
+from brpnas.spaces import Architecture, CategoricalSpace, FiniteSpace, NetworkShape, Space
 
 __all__ = ["SpaceContract"]
 
-_DRAWN = 50
 _ENUMERABLE = 100_000
 
 
 class SpaceContract:
     """What every space has to do. To test one, subclass and override the fixture ``space``.
 
-    What only finite spaces or those of categorical choices can do is skipped for others.
+    What only finite spaces or those of categorical choices can do is skipped for others, and so is
+    what only those can do that build networks.
+
+    Attributes:
+        drawn: architectures that a test looks at; the space has more of them.
+        small: of the networks that are built, so that building and running them takes no time.
     """
+
+    drawn = 50
+    small = NetworkShape(channels=4, cells_per_stage=1, classes=7, input_size=8, input_channels=2)
 
     @pytest.fixture
     def space(self) -> Space[Any]:
-        """Return the space under test, with at least 50 architectures."""
+        """Return the space under test."""
         raise NotImplementedError
+
+    def _draw(self, space: Space[Any], seed: int = 0) -> list[Any]:
+        return space.sample(self.drawn, np.random.default_rng(seed))
 
     def test_text_parses_back(self, space: Space[Any]) -> None:
         """The text of an architecture gives an equal one with an equal hash."""
-        for arch in _draw(space):
+        for arch in self._draw(space):
             assert isinstance(arch, Architecture)
             again = space.parse(str(arch))
             assert again == arch
@@ -45,15 +58,15 @@ class SpaceContract:
 
     def test_different_architectures_have_different_texts(self, space: Space[Any]) -> None:
         """Equality, hash and text agree."""
-        drawn = _draw(space)
+        drawn = self._draw(space)
         assert len({str(arch) for arch in drawn}) == len(set(drawn)) == len(drawn)
 
     def test_sample_is_distinct_and_seeded(self, space: Space[Any]) -> None:
         """No architecture is drawn twice; the seed decides which ones are."""
-        drawn = _draw(space, seed=1)
-        assert len(drawn) == len(set(drawn)) == _DRAWN
-        assert _draw(space, seed=1) == drawn
-        assert _draw(space, seed=2) != drawn
+        drawn = self._draw(space, seed=1)
+        assert len(drawn) == len(set(drawn)) == self.drawn
+        assert self._draw(space, seed=1) == drawn
+        assert self._draw(space, seed=2) != drawn
         assert space.sample(0, np.random.default_rng(0)) == []
 
     def test_sample_of_more_than_there_are_is_the_users_error(self, space: Space[Any]) -> None:
@@ -65,7 +78,7 @@ class SpaceContract:
     def test_canonical_is_idempotent_and_in_the_space(self, space: Space[Any]) -> None:
         """The representative is an architecture like any other, and represents itself."""
         members = set(space) if isinstance(space, FiniteSpace) and _small(space) else None
-        for arch in _draw(space):
+        for arch in self._draw(space):
             canonical = space.canonical(arch)
             assert space.canonical(canonical) == canonical
             assert space.parse(str(canonical)) == canonical
@@ -73,7 +86,7 @@ class SpaceContract:
 
     def test_deployed_lies_between_written_and_canonical(self, space: Space[Any]) -> None:
         """What runs alike computes the same; each representative represents itself."""
-        for arch in _draw(space):
+        for arch in self._draw(space):
             deployed, canonical = space.deployed(arch), space.canonical(arch)
             assert space.deployed(deployed) == deployed
             assert space.canonical(deployed) == canonical
@@ -82,7 +95,7 @@ class SpaceContract:
 
     def test_graph_is_well_formed(self, space: Space[Any]) -> None:
         """Shapes, types and indices fit the schema; data flows in no circle."""
-        for arch in _draw(space):
+        for arch in self._draw(space):
             graph = space.graph(arch)
             nodes = len(graph.operations)
             assert graph.schema == space.schema
@@ -104,7 +117,7 @@ class SpaceContract:
 
     def test_live_nodes_lie_on_live_paths(self, space: Space[Any]) -> None:
         """A live node is fed by a live node and feeds one, unless it begins or ends the graph."""
-        for arch in _draw(space):
+        for arch in self._draw(space):
             graph = space.graph(arch)
             live = graph.live
             for here, there in ((0, 1), (1, 0)):
@@ -114,7 +127,7 @@ class SpaceContract:
 
     def test_equal_architectures_have_equal_graphs(self, space: Space[Any]) -> None:
         """The graph follows from the architecture alone."""
-        for arch in _draw(space):
+        for arch in self._draw(space):
             graph, again = space.graph(arch), space.graph(space.parse(str(arch)))
             for name in ("operations", "numbers", "edges", "live"):
                 assert np.array_equal(getattr(graph, name), getattr(again, name))
@@ -122,7 +135,7 @@ class SpaceContract:
     def test_neighbours_are_other_architectures_each_once(self, space: Space[Any]) -> None:
         """They are in the space, and none is the architecture itself."""
         finite = _finite(space)
-        for arch in _draw(space):
+        for arch in self._draw(space):
             neighbours = finite.neighbours(arch)
             assert neighbours
             assert len({*neighbours, arch}) == len(neighbours) + 1
@@ -132,7 +145,7 @@ class SpaceContract:
         """The seed decides which one."""
         finite = _finite(space)
         rng, same = np.random.default_rng(0), np.random.default_rng(0)
-        for arch in _draw(space):
+        for arch in self._draw(space):
             mutant = finite.mutate(arch, rng)
             assert mutant in finite.neighbours(arch)
             assert finite.mutate(arch, same) == mutant
@@ -142,17 +155,40 @@ class SpaceContract:
         if type(space).mutate is Space.mutate:
             pytest.skip("a space without neighbours")
         rng, same = np.random.default_rng(0), np.random.default_rng(0)
-        for arch in _draw(space):
+        for arch in self._draw(space):
             mutant = space.mutate(arch, rng)
             assert mutant != arch
             assert space.parse(str(mutant)) == mutant
             assert space.graph(mutant).schema == space.schema
             assert space.mutate(arch, same) == mutant
 
+    def test_travels_to_workers(self, space: Space[Any]) -> None:
+        """Space and architectures can be pickled, and are the same there."""
+        arch = self._draw(space)[0]
+        there, same = pickle.loads(pickle.dumps((space, arch)))  # noqa: S301 - made just now
+        assert same == arch
+        assert there.name == space.name
+        assert there.graph(same).schema == space.schema
+
+    def test_built_networks_classify_images(self, space: Space[Any]) -> None:
+        """Of the size and with the classes that are asked for; also as copies side by side."""
+        if type(space).build is Space.build:
+            pytest.skip("a space that does not build networks")
+        size = self.small
+        for arch in self._draw(space)[:3]:
+            for copies in (1, 2):
+                network = space.build(arch, replace(size, replicas=copies)).eval()
+                images = torch.rand(
+                    5, copies * size.input_channels, size.input_size, size.input_size
+                )
+                scores = network(images)
+                assert scores.shape == ((5, 7) if copies == 1 else (5, 2, 7))
+                assert torch.isfinite(scores).all()
+
     def test_options_decode_back(self, space: Space[Any]) -> None:
         """What is encoded is in range and decodes to the same architecture."""
         categorical = _categorical(space)
-        for arch in _draw(space):
+        for arch in self._draw(space):
             options = categorical.encode(arch)
             assert len(options) == len(categorical.choices)
             assert all(
@@ -165,20 +201,20 @@ class SpaceContract:
         categorical = _categorical(space)
         rng, same = np.random.default_rng(0), np.random.default_rng(0)
         changed = set()
-        for arch in _draw(space):
+        for arch in self._draw(space):
             for _ in range(10):
                 mutant = categorical.mutate(arch, rng)
                 assert categorical.mutate(arch, same) == mutant
                 places = _differences(categorical, arch, mutant)
                 assert len(places) == 1
                 changed.add(places[0])
-        if len(categorical.choices) <= _DRAWN:
+        if len(categorical.choices) <= self.drawn:
             assert len(changed) == sum(count > 1 for count in categorical.choices)
 
     def test_neighbours_are_all_that_differ_in_one_decision(self, space: Space[Any]) -> None:
         """As many as there are other options, each once."""
         categorical = _categorical(space)
-        arch = _draw(space)[0]
+        arch = self._draw(space)[0]
         neighbours = categorical.neighbours(arch)
         assert len(set(neighbours)) == len(neighbours)
         assert len(neighbours) == sum(count - 1 for count in categorical.choices)
@@ -191,11 +227,7 @@ class SpaceContract:
             pytest.skip(f"{size} architectures are too many to enumerate here")
         everything = list(iter(_finite(space)))
         assert len(set(everything)) == len(everything) == size
-        assert set(_draw(space)) <= set(everything)
-
-
-def _draw(space: Space[Any], seed: int = 0) -> list[Any]:
-    return space.sample(_DRAWN, np.random.default_rng(seed))
+        assert set(self._draw(space)) <= set(everything)
 
 
 def _finite(space: Space[Any]) -> FiniteSpace[Any]:

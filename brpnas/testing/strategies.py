@@ -24,7 +24,12 @@ class StrategyContract:
 
     The subclass lives at the top level of its module and its constructor takes nothing, so that
     another process can make it.
+
+    Attributes:
+        random: whether the seed decides anything.
     """
+
+    random = True
 
     def strategy(self, problem: Problem[Cell], seed: int, budget: int) -> Strategy[Cell]:
         """Return a fresh strategy that can be asked for ``budget`` networks."""
@@ -53,9 +58,9 @@ class StrategyContract:
         assert len(asked) == len(set(asked)) == 30
 
     def test_seed_decides(self) -> None:
-        """The same seed gives the same trace, another seed another one."""
+        """The same seed gives the same trace; another seed another one, if it matters."""
         assert self._trace(seed=3) == self._trace(seed=3)
-        assert self._trace(seed=3) != self._trace(seed=4)
+        assert (self._trace(seed=3) != self._trace(seed=4)) == self.random
 
     def test_same_trace_in_another_process(self, tmp_path: Path) -> None:
         """Nothing depends on the process: hash order, global random state."""

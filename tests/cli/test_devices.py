@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from emulated_phone import EmulatedPhone
 
-from brpnas.devices.profile import built_in_profiles
+from brpnas.devices.profile import profile_names
 
 
 def test_list(brpnas: Any) -> None:
     found = brpnas.json("devices", "list")["devices"]
-    assert [device["name"] for device in found] == built_in_profiles()
+    assert [device["name"] for device in found] == profile_names()
     assert all(device["title"] and device["delegates"] for device in found)
     text = brpnas("devices", "list").stdout
-    assert all(name in text for name in built_in_profiles())
+    assert all(name in text for name in profile_names())
 
 
 def test_describe(brpnas: Any, phone: EmulatedPhone) -> None:

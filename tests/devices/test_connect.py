@@ -30,7 +30,7 @@ def test_an_address_that_is_given_wins(emulated: EmulatedPhone) -> None:
 
 def test_this_machine() -> None:
     assert connect(read_profile("local"), PLAN).identity()["name"] == "local"
-    with pytest.raises(UserError, match="name a phone; this device is the machine itself"):
+    with pytest.raises(UserError, match="--serial goes with devices that have one, which"):
         connect(read_profile("local"), PLAN, serial="A1")
     with pytest.raises(UserError, match="device 'local' has no delegate 'gpu'; accepted: cpu"):
         connect(read_profile("local"), TimingPlan(delegate="gpu"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brpnas.devices.profile import AdbSettings, Profile, built_in_profiles, read_profile
+from brpnas.devices.profile import AdbSettings, Profile, profile_names, read_profile
 from brpnas.errors import UserError
 
 PHONE = 'title = "mine"\nkind = "adb"\n'
@@ -16,7 +16,7 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", built_in_profiles())
+@pytest.mark.parametrize("name", profile_names())
 def test_built_in_profiles_can_be_read(name: str) -> None:
     profile = read_profile(name)
     assert profile.name == name
@@ -25,8 +25,8 @@ def test_built_in_profiles_can_be_read(name: str) -> None:
     assert (profile.kind == "adb") == (profile.adb is not None)
 
 
-def test_these_are_the_built_in_profiles() -> None:
-    assert built_in_profiles() == ["adb", "local", "pixel4", "pixel6", "raspberrypi5"]
+def test_these_are_the_profile_names() -> None:
+    assert profile_names() == ["adb", "local", "pixel4", "pixel6", "raspberrypi5"]
     pixel4 = read_profile("pixel4")
     assert (pixel4.cpu_mask, pixel4.cores, pixel4.first_core) == ("70", 3, 4)
     assert set(pixel4.delegates) == {"cpu", "gpu", "dsp"}

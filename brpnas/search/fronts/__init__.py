@@ -1,6 +1,7 @@
 """Strategies that search for a whole front of low-rank networks: the best at every cost."""
 
-from brpnas.search.fronts._additive import Additive
+from brpnas.plugins import Registry, subclass_of
+from brpnas.search.fronts._additive import Additive, OptionCosts
 from brpnas.search.fronts._knapsack import least_damage
 from brpnas.search.fronts.brp import BRPFront
 from brpnas.search.fronts.evolution import EvolutionFront
@@ -19,16 +20,22 @@ __all__ = [
     "GradientFront",
     "Greedy",
     "Knapsack",
+    "OptionCosts",
     "RandomFront",
     "least_damage",
 ]
 
-FRONT_STRATEGIES: dict[str, type[Strategy[LowRankNetwork]]] = {
-    "brp": BRPFront,
-    "gradient": GradientFront,
-    "greedy": Greedy,
-    "knapsack": Knapsack,
-    "evolution": EvolutionFront,
-    "random": RandomFront,
-}
-"""The built-in strategies by the name that the user types."""
+FRONT_STRATEGIES: Registry[type[Strategy[LowRankNetwork]]] = Registry(
+    "strategy",
+    "brpnas.front_strategies",
+    subclass_of(Strategy),
+    {
+        "brp": "brpnas.search.fronts.brp:BRPFront",
+        "gradient": "brpnas.search.fronts.gradient:GradientFront",
+        "greedy": "brpnas.search.fronts.greedy:Greedy",
+        "knapsack": "brpnas.search.fronts.knapsack:Knapsack",
+        "evolution": "brpnas.search.fronts.evolution:EvolutionFront",
+        "random": "brpnas.search.fronts.random:RandomFront",
+    },
+)
+"""The strategies for a front by the name that the user types."""

@@ -1,0 +1,1 @@
+"""A space, a predictor, two strategies and a device for brpnas."""
