@@ -76,7 +76,8 @@ def search_lowrank(ctx: typer.Context) -> None:
         )
         check_target(subject, settings)
         for name, why in subject.layers.left.items():
-            note(f"layer '{name}' stays as it is: {why}")
+            what = f"layer '{name}'" if name else "what the network itself holds"
+            note(f"{what} stays as it is: {why}")
         arguments = _arguments(ctx, settings, subject, device_name, device)
         run = stack.enter_context(Run(folder, arguments, asked.seed, asked.resume, free=_FREE))
         result = _run(asked, settings, subject, device, run, executor)

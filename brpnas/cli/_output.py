@@ -99,7 +99,7 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[floa
             progress.update(task, completed=done, total=total)
             if not console.is_terminal and time.monotonic() - noted > _LOG_SECONDS:
                 noted = time.monotonic()
-                note(f"{what}: {done:g} of {total}")
+                note(f"{what}: {done if isinstance(done, int) else round(done, 1)} of {total}")
 
         yield update
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +23,12 @@ from brpnas.lowrank import DENSE, Choice
 from brpnas.lowrank.costs import Budget
 from brpnas.lowrank.gradient import from_errors, train_supernet
 from brpnas.lowrank.supernet import SuperNetwork
+from brpnas.plugins import call_with
 from brpnas.predictors import PREDICTORS, Prediction, Predictor
 from brpnas.resolver import resolve
 from brpnas.run import Run
 from brpnas.search import FrontProblem, FrontResult, Strategy, search
-from brpnas.search.fronts import FRONT_STRATEGIES, Additive, least_damage
+from brpnas.search.fronts import FRONT_STRATEGIES, Additive, OptionCosts, least_damage
 from brpnas.spaces import Graph, LowRankNetwork
 
 __all__ = ["COSTS", "Searched", "Settings", "check_target", "search_versions"]
@@ -109,7 +109,19 @@ def check_target(subject: Subject, settings: Settings) -> None:
         UserError: none is; says the closest.
     """
     if settings.cost != "latency":
-        _check_reachable(*counted_costs(subject, settings.cost), settings)
+        costs = OptionCosts(*counted_costs(subject, settings.cost))
+        whole = sum(float(one[0]) for one in costs.options.values()) + costs.fixed
+        _check_reachable(Additive(_problem(subject, settings, whole), costs), settings)
+
+
+def _problem(
+    subject: Subject,
+    settings: Settings,
+    whole: float,
+    known: Callable[[LowRankNetwork], float] | None = None,
+) -> FrontProblem[LowRankNetwork]:
+    objective = "fidelity" if subject.images.labels is None else "log_likelihood"
+    return FrontProblem(subject.space, objective, settings.metric, whole, settings.span, known)
 
 
 def search_versions(
@@ -156,12 +168,11 @@ def search_versions(
     original = of_dense.metrics
     whole = original[settings.metric]
     costs = _Costs.of(subject, settings, latencies, whole, bars)
-    problem = FrontProblem(
-        subject.space, judge.objective, settings.metric, whole, settings.span, costs.known
-    )
-    _check_reachable(costs.options, costs.fixed, settings)
+    problem = _problem(subject, settings, whole, costs.known)
+    additive = Additive(problem, costs.options)
+    _check_reachable(additive, settings)
     if costs.known is not None:
-        judge.stop_below = _floor(judge, problem, costs)
+        judge.stop_below = _floor(judge, additive, settings.span[0])
     strategy = _strategy(subject, settings, problem, costs, run.folder)
     with bars("versions") as bar:
         front = search(problem, strategy, evaluator, settings.budget, run, bar)
@@ -169,27 +180,21 @@ def search_versions(
 
 
 def _floor(
-    judge: CompressedEvaluator[LowRankNetwork],
-    problem: FrontProblem[LowRankNetwork],
-    costs: _Costs,
+    judge: CompressedEvaluator[LowRankNetwork], additive: Additive, least: float
 ) -> float | None:
     """Return the objective of a network that costs less than any in the span; None without one.
 
     What is worse is beaten by it: there is no need to know by how much.
     """
-    additive = Additive(problem, costs.options, costs.fixed)
-    cheap = least_damage(additive, problem.span[0])[-1:]
-    if additive.shares(cheap)[0] > problem.span[0]:
+    cheap = least_damage(additive, least)[-1:]
+    if additive.shares(cheap)[0] > least:
         return None
     (found,) = judge.evaluate(additive.archs(cheap))
     return None if found.error else found.metrics[judge.objective]
 
 
-def _check_reachable(
-    options: Mapping[str, NDArray[np.float64]], fixed: float, settings: Settings
-) -> None:
-    cheapest = fixed + sum(one.min() for one in options.values())
-    share = cheapest / (fixed + sum(one[0] for one in options.values()))  # the first is as it is
+def _check_reachable(additive: Additive, settings: Settings) -> None:
+    share = float(additive.shares(additive.costs.argmin(1)))
     if share > settings.span[1]:
         asked = f"no version has {settings.span[1]:g} of that or less"
         if settings.target is not None:
@@ -203,15 +208,13 @@ class _Costs:
     """What is known of costs before the search.
 
     Attributes:
-        options: cost of each option of each layer.
-        fixed: cost of all else.
+        options: what each option of each layer costs.
         known: of a network, where it need not be measured.
         surveyed: graphs of networks whose costs were measured, and their costs; the network as it
             is is the first.
     """
 
-    options: dict[str, NDArray[np.float64]]
-    fixed: float
+    options: OptionCosts
     known: Callable[[LowRankNetwork], float] | None
     surveyed: tuple[list[Graph], list[float]]
 
@@ -227,24 +230,23 @@ class _Costs:
         """Count, or measure a few networks and learn to predict."""
         space = subject.space
         if settings.cost != "latency":
-            options, fixed = counted_costs(subject, settings.cost)
             known = space.macs if settings.cost == "macs" else space.params
-            return cls(options, fixed, known, ([], []))
+            return cls(OptionCosts(*counted_costs(subject, settings.cost)), known, ([], []))
         assert latencies is not None  # noqa: S101 - checked by the caller
         archs = space.draw(_SURVEY, np.random.default_rng(settings.seed))
-        graphs, costs = [space.graph(LowRankNetwork())], [whole]
+        measured = {LowRankNetwork(): whole}
         with bars("versions timed, to predict latency") as bar:
             for done, (arch, one) in enumerate(
                 zip(archs, latencies.evaluate(archs), strict=True), 1
             ):
                 bar(done, len(archs))
                 if not one.error:
-                    graphs.append(space.graph(arch))
-                    costs.append(one.metrics[LATENCY])
+                    measured[arch] = one.metrics[LATENCY]
+        graphs, costs = [space.graph(arch) for arch in measured], list(measured.values())
         family = resolve("predictor", settings.predictor, PREDICTORS)
         predictor = family.regressor(settings.seed).fit(graphs, np.array(costs))
         options, fixed = additive_costs(subject, predictor, whole)
-        return cls(options, fixed, None, (graphs, costs))
+        return cls(OptionCosts(options, fixed, measured), None, (graphs, costs))
 
 
 class _Surveyed(Predictor):
@@ -279,13 +281,10 @@ def _strategy(
         "ranker": family.ranker,
         "regressor": lambda seed: _Surveyed(family.regressor(seed), *costs.surveyed),
         "option_costs": costs.options,
-        "fixed_cost": costs.fixed,
         "trainer": _trainer(subject, settings, problem, costs, folder),
     }
-    wanted = inspect.signature(kind).parameters
     make = cast(Callable[..., Strategy[LowRankNetwork]], kind)
-    chosen = {name: value for name, value in offered.items() if name in wanted}
-    return make(problem, settings.seed, **chosen)
+    return call_with(make, problem, settings.seed, **offered)
 
 
 def _trainer(
@@ -308,20 +307,22 @@ def _trainer(
     size = np.mean([option.error for known in subject.space.options.values() for option in known])
     scale = float(size / max(np.mean(np.concatenate([*damages.values()])), 1e-12))
     images, labels = subject.images.calibration, subject.images.labels
+    additive = Additive(problem, costs.options)
     network: list[SuperNetwork] = []
     theta = [from_errors({name: (scale * one).tolist() for name, one in damages.items()})]
 
     def train(share: float) -> Mapping[str, Choice]:
         if not network:
-            of_options = {name: values.tolist() for name, values in costs.options.items()}
+            known = costs.options
+            of_options = {name: values.tolist() for name, values in known.options.items()}
             network.append(
-                SuperNetwork(subject.model, subject.factors, options, of_options, costs.fixed)
+                SuperNetwork(subject.model, subject.factors, options, of_options, known.fixed)
             )
         found = train_supernet(
             network[0],
             images,
             labels,
-            Budget(share * problem.whole),
+            Budget(additive.sum_for(share) * problem.whole),
             seed=settings.seed,
             start=theta[0],
             folder=folder / "supernet",

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.search.front_problem import FrontProblem
+from brpnas.search.fronts._calibration import Calibration
 from brpnas.search.fronts._places import Places, Translator, space_of
 from brpnas.spaces.lowrank import LowRankNetwork
 
-__all__ = ["Additive", "spread"]
+__all__ = ["Additive", "OptionCosts", "spread"]
+
+
+_OWN = 20.0
+"""Weight of a network that a strategy asked for, against one of those that were drawn before."""
+
+
+@dataclass(frozen=True, eq=False)
+class OptionCosts:
+    """What is known of costs before a search.
+
+    Attributes:
+        options: cost of the layer with each option, by the layer's name, in the order of
+            ``space.options``.
+        fixed: cost of all else.
+        measured: networks, and their costs as they were measured, where costs do not simply add
+            up; with the network as it is.
+    """
+
+    options: Mapping[str, NDArray[np.float64]]
+    fixed: float
+    measured: Mapping[LowRankNetwork, float] = field(default_factory=dict)
 
 
 class Additive(Translator):
     """Adds up what is known of each option alone.
+
+    Where networks were measured, what the sums mean is learnt from them: a network in which many
+    layers are replaced may save more, or less, than the layers one by one.
 
     Attributes:
         costs: of options, as shares of the whole network's, shape (layers, most options);
@@ -25,30 +51,43 @@ class Additive(Translator):
 
     Args:
         problem: with the space.
-        option_costs: of the layer with each option, by the layer's name, in the order of
-            ``space.options`` and the unit of ``problem.whole``.
-        fixed_cost: of all else, in the same unit.
+        option_costs: in the unit of ``problem.whole``.
     """
 
-    def __init__(
-        self,
-        problem: FrontProblem[LowRankNetwork],
-        option_costs: Mapping[str, NDArray[np.float64]],
-        fixed_cost: float,
-    ) -> None:
+    def __init__(self, problem: FrontProblem[LowRankNetwork], option_costs: OptionCosts) -> None:
         space = space_of(problem)
         super().__init__(space)
         self.costs = np.full((len(self.sizes), int(self.sizes.max())), np.inf)
         self.damages = self.costs.copy()
         for row, (name, known) in enumerate(space.options.items()):
-            self.costs[row, : len(known)] = np.asarray(option_costs[name]) / problem.whole
+            self.costs[row, : len(known)] = np.asarray(option_costs.options[name]) / problem.whole
             self.damages[row, : len(known)] = [option.damage for option in known]
-        self.fixed = fixed_cost / problem.whole
+        self.fixed = option_costs.fixed / problem.whole
+        measured = option_costs.measured
+        self._before = {arch: cost / problem.whole for arch, cost in measured.items()}
+        self._calibration = Calibration()
+        if measured:
+            self.learn({})
 
-    def shares(self, places: Places) -> NDArray[np.float64]:
+    def learn(self, shares: Mapping[LowRankNetwork, float]) -> None:
+        """Correct what sums mean by networks that were asked for, and their shares of the cost."""
+        known = {**self._before, **shares}
+        weights = [_OWN if arch in shares else 1.0 for arch in known]
+        sums = self.sums(self.places(list(known))).tolist()
+        self._calibration = Calibration(sums, list(known.values()), weights)
+
+    def sums(self, places: Places) -> NDArray[np.float64]:
         """Return sums of costs as shares of the whole, of places (..., layers), shape (...)."""
         layers = np.arange(len(self.sizes))
         return np.asarray(self.fixed + self.costs[layers, places].sum(-1))
+
+    def shares(self, places: Places) -> NDArray[np.float64]:
+        """Return what the sums of places (..., layers) mean, shape (...)."""
+        return self._calibration.costs(self.sums(places))
+
+    def sum_for(self, share: float) -> float:
+        """Return the sum that means this share."""
+        return self._calibration.sum_for(share)
 
     def damage(self, places: Places) -> NDArray[np.float64]:
         """Return the damage of each layer, of places (..., layers), in their shape."""

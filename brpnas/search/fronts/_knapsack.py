@@ -38,7 +38,7 @@ def least_damage(
     costs = additive.costs
     damages = additive.damages if scale is None else additive.damages * scale[:, None]
     cheapest = costs.min(1)
-    room = greatest - additive.fixed - cheapest.sum()
+    room = additive.sum_for(greatest) - additive.fixed - cheapest.sum()
     if room <= 0:
         return np.asarray(costs.argmin(1)[None])
     best = np.zeros(bins + 1)  # least damage of the layers so far, at most so much cost

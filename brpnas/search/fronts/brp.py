@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from brpnas.errors import UserError
 from brpnas.predictors.predictor import Predictor
 from brpnas.search.brp import BRPSchedule
 from brpnas.search.front_problem import FrontProblem, on_front
-from brpnas.search.fronts._additive import Additive, spread
+from brpnas.search.fronts._additive import Additive, OptionCosts, spread
 from brpnas.search.fronts._gain import choose
 from brpnas.search.fronts._knapsack import least_damage
 from brpnas.search.fronts._places import Places, space_of
@@ -72,9 +72,7 @@ class BRPFront(Strategy[LowRankNetwork]):
         ranker: makes a fresh predictor of the objective from a seed.
         regressor: makes a fresh predictor of a cost that is not known beforehand from a seed.
         iterations: rounds that explore.
-        option_costs: of the layer with each option, by the layer's name, in the order of
-            ``space.options`` and the unit of ``problem.whole``.
-        fixed_cost: of all else, in the same unit.
+        option_costs: in the unit of ``problem.whole``.
     """
 
     def __init__(
@@ -85,15 +83,14 @@ class BRPFront(Strategy[LowRankNetwork]):
         ranker: Callable[[int], Predictor],
         regressor: Callable[[int], Predictor],
         iterations: int,
-        option_costs: Mapping[str, NDArray[np.float64]],
-        fixed_cost: float,
+        option_costs: OptionCosts,
     ) -> None:
         self._problem = problem
         self._space = space_of(problem)
         self._rng = np.random.default_rng(seed)
         self._ranker = ranker
         self._regressor = regressor
-        self._additive = Additive(problem, option_costs, fixed_cost)
+        self._additive = Additive(problem, option_costs)
         self._weights = np.ones(len(self._additive.sizes))
         self._rounds = BRPSchedule(budget, iterations, max(1, round(budget * _FIRST))).rounds()
         self._iteration = -1
@@ -127,6 +124,8 @@ class BRPFront(Strategy[LowRankNetwork]):
             self._take(self._additive.archs(self._solved[rows]), "knapsack")
             self._take_random(size - len(self._plan))
             return
+        if self._problem.known is None:
+            self._additive.learn(self._shares)
         measured = list(self._objectives)
         values = np.array([self._objectives[arch] for arch in measured])
         damages = self._additive.damage(self._additive.places(measured))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from brpnas.search.front_problem import FrontProblem
-from brpnas.search.fronts._additive import Additive, spread
+from brpnas.search.fronts._additive import Additive
 from brpnas.search.fronts._places import Places
 from brpnas.search.fronts._planned import Planned
-from brpnas.spaces.lowrank import LowRankNetwork
 
 __all__ = ["Greedy"]
 
@@ -22,28 +19,12 @@ class Greedy(Planned):
     Each step changes one layer to a cheaper option, where the added damage (`Option.damage`) per
     cost saved is the least of all layers and options. Asked for are networks of that path, spread
     over the span.
-
-    Args:
-        problem: what is searched.
-        seed: not used: nothing is drawn.
-        budget: networks to ask for; fewer where the path has fewer.
-        option_costs: of the layer with each option, by the layer's name, in the order of
-            ``space.options`` and the unit of ``problem.whole``.
-        fixed_cost: of all else, in the same unit.
     """
 
-    def __init__(
-        self,
-        problem: FrontProblem[LowRankNetwork],
-        seed: int,  # noqa: ARG002 - every strategy has one
-        budget: int,
-        option_costs: Mapping[str, NDArray[np.float64]],
-        fixed_cost: float,
-    ) -> None:
-        additive = Additive(problem, option_costs, fixed_cost)
-        path = _path(additive, problem.span[0])
-        rows = spread(additive.shares(path), budget, problem.span)
-        super().__init__(additive.archs(path[rows]), "greedy")
+    origin: ClassVar[str] = "greedy"
+
+    def _networks(self, additive: Additive) -> Places:
+        return _path(additive, self._problem.span[0])
 
 
 def _path(additive: Additive, least: float) -> Places:

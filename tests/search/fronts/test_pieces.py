@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,15 +8,17 @@ import pytest
 
 from brpnas.search import on_front
 from brpnas.search.fronts._additive import Additive, spread
+from brpnas.search.fronts._calibration import Calibration
 from brpnas.search.fronts._gain import area_gains, choose
 from brpnas.search.fronts._knapsack import least_damage
 from brpnas.search.fronts._relation import layer_weights
 from brpnas.search.fronts._variation import cross, mutate
+from brpnas.spaces import LowRankNetwork
 from brpnas.testing import SyntheticFront
 
 
 def additive(front: SyntheticFront) -> Additive:
-    return Additive(front.problem, front.option_costs, front.fixed_cost)
+    return Additive(front.problem, front.option_costs)
 
 
 def test_places_are_networks_and_costs_are_the_spaces() -> None:
@@ -119,3 +122,32 @@ def test_children_are_near_and_within_their_options() -> None:
     assert (changed > 0).mean() > 0.7
     mixed = cross(parents, children, rng)
     assert ((mixed == parents) | (mixed == children)).all()
+
+
+def test_sums_mean_what_was_measured() -> None:
+    front = SyntheticFront(6, known=False)
+    archs = [LowRankNetwork(), *front.space.sample(30, np.random.default_rng(0))]
+    whole = front.problem.whole
+    bent = {arch: whole * (front.space.macs(arch) / whole) ** 2 for arch in archs}
+    known = Additive(front.problem, dataclasses.replace(front.option_costs, measured=bent))
+    others = known.places(front.space.sample(30, np.random.default_rng(1)))
+    assert known.shares(others) == pytest.approx(known.sums(others) ** 2, abs=0.03)
+    assert known.shares(np.zeros(6, dtype=np.int64)) == pytest.approx(1)
+    for share in (0.05, 0.3, 0.9):
+        assert known.sum_for(share) == pytest.approx(share**0.5, abs=0.03)
+    found = least_damage(known, 0.5)
+    assert 0.45 < known.shares(found).max() <= 0.5
+    own = known.archs(found[-1:])[0]
+    known.learn({own: 0.7})  # what was asked for counts for more than what was drawn
+    assert known.shares(found[-1]) == pytest.approx(0.7, abs=0.05)
+
+
+def test_calibration_rises_and_is_undone() -> None:
+    rng = np.random.default_rng(0)
+    sums = rng.uniform(0.2, 1, 50)
+    made = Calibration(sums.tolist(), (0.5 * sums + 0.02 * rng.normal(size=50)).tolist())
+    at = np.linspace(0.01, 3, 200)
+    assert (np.diff(made.costs(at)) > 0).all()
+    assert [made.sum_for(float(cost)) for cost in made.costs(at)] == pytest.approx(at, rel=1e-5)
+    assert made.costs(3.0) == pytest.approx(1.5, abs=0.1)
+    assert (Calibration().costs(at) == at).all()
