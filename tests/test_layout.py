@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "compressing": {
         *("errors", "lowrank", "spaces", "models", "images", "devices", "executors", "predictors"),
-        *("evaluate", "search", "run", "resolver"),
+        *("evaluate", "plugins", "search", "run", "resolver"),
     },
     "exporting": {"errors", "foreign", "devices", "lowrank", "models"},
     "values": set(),
