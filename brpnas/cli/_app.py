@@ -15,11 +15,13 @@ from brpnas.cli.compare import compare
 from brpnas.cli.compress import compress
 from brpnas.cli.datasets import datasets
 from brpnas.cli.devices import devices
+from brpnas.cli.doctor import doctor
 from brpnas.cli.evaluate import evaluate
 from brpnas.cli.fpga import fpga
 from brpnas.cli.measure import measure
 from brpnas.cli.models import models
 from brpnas.cli.predict import predict
+from brpnas.cli.report import report
 from brpnas.cli.search import search
 from brpnas.cli.train import train
 from brpnas.errors import UserError
@@ -51,7 +53,6 @@ app = typer.Typer(
     cls=_Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find the best network for hardware you own: measure a few, predict the rest, search.",
 )
@@ -79,6 +80,8 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(compress)
 app.command()(measure)
+app.command()(report)
+app.command()(doctor)
 app.add_typer(datasets, name="datasets")
 app.add_typer(devices, name="devices")
 app.add_typer(fpga, name="fpga")

@@ -9,19 +9,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
+from brpnas.devices.fpga.export import by_resource, read_design
 from brpnas.devices.fpga.foldings import RESOURCES
 from brpnas.devices.fpga.mapping import Design, Part
 from brpnas.devices.fpga.problem import LOGIC_MARGIN, LUTS_PER_BLOCK, Problem
 from brpnas.report.fpga_layers import BuiltLayer, bottleneck, layer_rows, sum_rows
 from brpnas.report.fpga_pipeline import ROW_HEIGHT, pipeline_lanes, pipeline_svg
 from brpnas.report.fpga_roofline import Roofs, point_of, roofline_svg, roofs_of
+from brpnas.report.interactive import hover
 from brpnas.report.rendering import render
+from brpnas.report.summary import Axes, Curve, Facts, Summary
 from brpnas.report.writing import write_page
 from brpnas.values import readable
 
-__all__ = ["write_fpga_report"]
+__all__ = ["summarise_design", "write_design_report", "write_fpga_report"]
 
 
 def write_fpga_report(design: Design, path: Path, command: str | None = None) -> None:
@@ -36,6 +40,65 @@ def write_fpga_report(design: Design, path: Path, command: str | None = None) ->
         UserError: the file cannot be written.
     """
     write_page(path, _render(design, command))
+
+
+def write_design_report(path: Path, out: Path) -> Path:
+    """Write the page of a design that ``brpnas fpga map`` wrote.
+
+    Args:
+        path: of the design, ``.json``.
+        out: the page.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: not a design, or the page cannot be written.
+    """
+    write_fpga_report(read_design(path), out)
+    return out
+
+
+def summarise_design(path: Path) -> Summary:
+    """Return what a design tells.
+
+    Raises:
+        UserError: not a design.
+    """
+    design = read_design(path)
+    problem = design.problem
+    needs = problem.needs(np.stack([part.costs.resources for part in design.parts])).max(axis=0)
+    used = {name: n for name, n in by_resource(np.ceil(needs)).items() if n}
+    title = f"{problem.network.name} on {problem.platform.title}"
+    figures: Facts = [
+        ("images per second", design.frames_per_second),
+        ("DSP, the most of any part", used.get("DSP", 0)),
+    ]
+    found: Facts = [
+        ("Latency of a batch", _time(design.seconds)),
+        *((name[0].upper() + name[1:], value) for name, value in figures),
+        ("Parts", len(design.parts)),
+        *((name, n) for name, n in used.items() if name != "DSP"),
+        ("Fits", "yes" if design.fits else "no"),
+        ("No better one exists", "yes" if design.proven else "not known"),
+    ]
+    return Summary(
+        kind="FPGA designs",
+        found=found,
+        asked=list(_asked(problem).items()),
+        device=[],
+        command="",
+        provenance=list(_versions().items()),
+        curves=[
+            Curve(
+                Axes("Designs", figures[1][0], figures[0][0]),
+                x=[figures[1][1]],
+                y=[figures[0][1]],
+                texts=[hover(title, figures)],
+                keys=[None],
+            )
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -84,8 +147,12 @@ def _render(design: Design, command: str | None) -> str:
         roofs=roofs,
         logic_margin=LOGIC_MARGIN,
         command=command,
-        versions={"brpnas": version("brpnas"), "python": machine.python_version()},
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    return {"brpnas": version("brpnas"), "python": machine.python_version()}
 
 
 def _asked(problem: Problem) -> dict[str, str]:

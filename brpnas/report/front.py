@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from brpnas.report.conditions import conditions, provenance
+from brpnas.report.front_figures import front_curves, front_plot, versions_plot
 from brpnas.report.front_history import FrontHistory, Version, choices_of, read_front_history
-from brpnas.report.front_plots import COST_WORDS, Picture, judged_by, save_front_plots
-from brpnas.report.rendering import embedded, render
+from brpnas.report.front_plots import COST_WORDS, judged_by, save_front_plots
+from brpnas.report.interactive import Network
+from brpnas.report.rendering import render
+from brpnas.report.summary import Facts, Summary
 from brpnas.report.writing import write_page
-from brpnas.values import readable
 
-__all__ = ["write_front_report"]
+__all__ = ["summarise_front", "write_front_report"]
+
+_SHOWN = 300  # versions with a list of their own: more would make the page heavy
 
 _ASKED = {
     "model": "Network",
@@ -34,11 +40,13 @@ _ASKED = {
 }
 
 
-def write_front_report(folder: Path | str) -> Path:
-    """Draw the front of a search and write ``report.html``, from its record and trace alone.
+def write_front_report(folder: Path | str, out: Path | None = None) -> Path:
+    """Draw the front of a search and write its page, from its record and trace alone.
 
     Args:
         folder: a run folder of ``brpnas search --space lowrank``; the search may be unfinished.
+            Gets the plots as PNG files.
+        out: the page; ``report.html`` in the folder if not given.
 
     Returns:
         The page's path.
@@ -48,78 +56,134 @@ def write_front_report(folder: Path | str) -> Path:
     """
     folder = Path(folder)
     history = read_front_history(folder)
-    page = folder / "report.html"
-    write_page(page, _render(history, save_front_plots(history, folder), folder))
+    page = out or folder / "report.html"
+    save_front_plots(history, folder)
+    write_page(page, _render(history, folder))
     return page
 
 
-def _render(history: FrontHistory, pictures: list[Picture], folder: Path) -> str:
+def summarise_front(folder: Path) -> Summary:
+    """Return what a search for low-rank versions tells.
+
+    Raises:
+        UserError: not a run folder of ``brpnas search --space lowrank``.
+    """
+    history = read_front_history(folder)
+    asked, result = history.record["arguments"], history.record["result"] or {}
+    networks = _networks(history)
+    found: Facts = [("Evaluated", len(history.trace)), ("Seconds", result.get("wall_s"))]
+    if history.original is not None:
+        middle = history.front[len(history.front) // 2]
+        judge, words = judged_by(history)
+        cost = middle.figures[history.cost]
+        words_of_cost = COST_WORDS.get(history.cost, history.cost)
+        found = [
+            ("Versions kept", len(history.front)),
+            (f"Middle version: {words_of_cost}", _change(cost, history.whole)),
+            (f"Middle version: {words}, %", middle.figures[judge]),
+            ("As it is, %", history.original[judge]),
+            *found,
+            ("Middle version", str(history.trace["arch"].iloc[middle.step])),
+        ]
+    return Summary(
+        kind="Searches for low-rank versions",
+        found=found,
+        asked=_asked_of(history),
+        device=conditions(asked),
+        command=str(asked.get("command", "")),
+        provenance=provenance(history.record),
+        curves=front_curves(history, networks),
+        networks=list(networks.values()),
+    )
+
+
+def _asked_of(history: FrontHistory) -> Facts:
+    """Return what a search was asked, by titles."""
     asked = history.record["arguments"]
+    known = [(title, asked[name]) for name, title in _ASKED.items() if asked.get(name) is not None]
+    return [("Kept low", COST_WORDS.get(history.cost, history.cost)), *known]
+
+
+def _render(history: FrontHistory, folder: Path) -> str:
+    asked, original = history.record["arguments"], history.original
     errors = [str(error) for error in history.trace["error"] if isinstance(error, str)]
-    versions = _versions(history)
-    middle = len(versions) // 2
+    middle = len(history.front) // 2
     judge, judge_words = judged_by(history)
+    networks = _networks(history)
+    kept = [networks[one.step] for one in history.front]
+    plots = [] if original is None else [front_plot(history, original, kept)]
+    plots.append(versions_plot(history, networks))
+    others = [row for row in history.unbeaten().tolist() if networks[row] not in kept]
     return render(
         "front.html",
         {"change": _change, "points": _points},
+        plots,
         record=history.record,
-        asked={title: asked[name] for name, title in _ASKED.items() if asked.get(name) is not None},
+        asked=_asked_of(history),
+        device=conditions(asked),
+        command=asked.get("command"),
+        provenance=provenance(history.record),
         cost=history.cost,
         cost_words=COST_WORDS.get(history.cost, history.cost),
-        original=history.original,
+        original=original,
         front=history.front,
+        front_networks=kept,
         middle=middle,
         judge=judge,
         judge_words=judge_words,
         columns=_columns(history),
         layers=history.layers,
-        compress=_compress(history.front[middle], asked) if history.front else "",
-        versions=versions,
-        titles=[*versions],
-        others=_others(history),
+        others=_rows(history, others),
+        shown=_rows(history, list(networks)),
+        shown_networks=list(networks.values()),
         resume=f"{asked.get('command')} --out {shlex.quote(str(folder))} --resume",
         evaluated=len(history.trace),
         errors=errors,
         wall_s=(history.record["result"] or {}).get("wall_s"),
-        pictures=[(one, embedded(one.path)) for one in pictures],
     )
 
 
-def _versions(history: FrontHistory) -> dict[str, dict[str, str]]:
-    """Return what is in the layers' places, by a title, of the versions of the front.
+def _networks(history: FrontHistory) -> dict[int, Network]:
+    """Return what a page shows of versions, by their row in the trace, in order.
 
-    They are those that no other one beats so far where the search is not finished.
+    They are the first 300, and those that no other one beats.
     """
-    cost, words = history.cost, COST_WORDS.get(history.cost, history.cost)
-    if history.original is not None:
-        return {
-            f"Version {number}: {_change(one.figures[cost], history.whole)} {words}, "
-            f"{readable(one.figures['agreement_pct'])}% agreement, evaluated as number "
-            f"{one.step + 1}": one.choices
-            for number, one in enumerate(history.front)
-        }
-    costs, agreements = history.values(cost), history.values("agreement_pct")
-    unit = " ms of" if cost == "latency_ms" else ""
-    return {
-        f"Number {row + 1}: {readable(costs[row])}{unit} {words}, "
-        f"{readable(agreements[row])}% agreement": choices_of(str(history.trace["arch"].iloc[row]))
-        for row in history.unbeaten().tolist()
-    }
+    finished = {one.step: (number, one) for number, one in enumerate(history.front)}
+    rows = {*range(min(_SHOWN, len(history.trace))), *history.unbeaten().tolist(), *finished}
+    return {row: _network(history, row, *finished.get(row, (0, None))) for row in sorted(rows)}
 
 
-def _others(history: FrontHistory) -> list[dict[str, Any]]:
-    """Return what is known of the versions that no other one beats, but that were not kept."""
-    kept = {one.step for one in history.front}
+def _network(history: FrontHistory, row: int, number: int, version: Version | None) -> Network:
+    text = str(history.trace["arch"].iloc[row])
+    choices = choices_of(text)
+    shown = Network(
+        key=str(row),
+        title=f"Number {row + 1}",
+        text=text,
+        figures=[(name, history.values(name)[row]) for name in (history.cost, "agreement_pct")],
+        row=row,
+        choices={layer: choices[layer] for layer in history.layers if layer in choices},
+    )
+    if version is None:
+        return shown
+    known = [(name, value) for name, value in version.figures.items() if not math.isnan(value)]
+    return replace(
+        shown,
+        title=f"Version {number}",
+        figures=[*known, ("evaluated as number", row + 1), ("recipe", version.recipe)],
+        command=_compress(version, history.record["arguments"]),
+    )
+
+
+def _rows(history: FrontHistory, rows: list[int]) -> list[dict[str, Any]]:
+    """Return what tables show of versions."""
     costs, agreements = history.values(history.cost), history.values("agreement_pct")
     return [
         {
-            "number": row + 1,
-            "cost": costs[row],
-            "agreement_pct": agreements[row],
-            "arch": history.trace["arch"].iloc[row],
+            **{"key": row, "row": row, "text": history.trace["arch"].iloc[row]},
+            **{"cost": costs[row], "agreement_pct": agreements[row]},
         }
-        for row in history.unbeaten().tolist()
-        if row not in kept
+        for row in rows
     ]
 
 

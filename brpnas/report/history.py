@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from brpnas.errors import UserError
 
-__all__ = ["History", "read_history"]
+__all__ = ["History", "good_range", "read_history"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,12 @@ class History:
     def values(self, column: str) -> NDArray[np.float64]:
         """Return a metric of every evaluated network, shape (networks,); NaN where missing."""
         return self.trace[column].to_numpy(np.float64)
+
+    @property
+    def columns(self) -> list[str]:
+        """The metrics worth showing: what was maximised, reported and limited, each once."""
+        report = [self.report] if self.report else []
+        return list(dict.fromkeys([self.accuracy, *report, *dict(self.limits)]))
 
     def within(self) -> NDArray[np.bool_]:
         """Return which networks have an accuracy and keep every limit, shape (networks,)."""
@@ -88,3 +94,15 @@ def read_history(folder: Path) -> History:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder}: not the run folder of a search ({error})") from None
     return history
+
+
+def good_range(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the range of values worth a look; None where it is all of them."""
+    known = values[np.isfinite(values)]
+    if len(known) < 20:
+        return None
+    low, middle, high = *np.quantile(known, [0.1, 0.5]), known.max()
+    bottom = low - (middle - low)
+    if high > low and (known < bottom).any():
+        return float(bottom), float(high + 0.05 * (high - bottom))
+    return None

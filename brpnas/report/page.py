@@ -1,4 +1,4 @@
-"""The report page of a search: one HTML file that needs nothing else."""
+"""What a search tells, and its page: one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from brpnas.report.conditions import conditions, provenance
 from brpnas.report.drawing import graph_svg
 from brpnas.report.history import History, read_history
+from brpnas.report.interactive import Network, hover
 from brpnas.report.plots import save_plots
-from brpnas.report.rendering import embedded, render
+from brpnas.report.rendering import render
+from brpnas.report.search_plots import cost_columns, course_plots, front_plot, front_rows
+from brpnas.report.summary import Axes, Curve, Facts, Summary
 from brpnas.report.writing import write_page
 from brpnas.resolver import SPACES, resolve
 
-__all__ = ["write_report"]
+__all__ = ["summarise_search", "write_report"]
 
 _ASKED = {
     "space": "Space",
@@ -25,6 +29,7 @@ _ASKED = {
     "pool": "Networks to choose from",
     "accuracy": "Maximised",
     "report": "Reported",
+    "latency_table": "Costs from",
     "strategy": "Strategy",
     "predictor": "Predictor",
     "budget": "Networks evaluated",
@@ -32,13 +37,16 @@ _ASKED = {
     "seed": "Seed",
 }
 _TOP = 10
+_SHOWN = 300  # networks with a drawing of their own: more would make the page heavy
 
 
-def write_report(folder: Path | str) -> Path:
-    """Draw the plots of a run and write ``report.html``, from its record and trace alone.
+def write_report(folder: Path | str, out: Path | None = None) -> Path:
+    """Draw the plots of a run and write its page, from its record and trace alone.
 
     Args:
-        folder: a run folder of ``brpnas search``; may be of a search that is not finished.
+        folder: a run folder of ``brpnas search``; may be of a search that is not finished. Gets
+            the plots as PNG files.
+        out: the page; ``report.html`` in the folder if not given.
 
     Returns:
         The page's path.
@@ -48,61 +56,131 @@ def write_report(folder: Path | str) -> Path:
     """
     folder = Path(folder)
     history = read_history(folder)
-    page = folder / "report.html"
-    write_page(page, _render(history, save_plots(history, folder)))
+    page = out or folder / "report.html"
+    save_plots(history, folder)
+    write_page(page, _render(history))
     return page
 
 
-def _render(history: History, plots: dict[str, Path]) -> str:
+def summarise_search(folder: Path) -> Summary:
+    """Return what a search tells.
+
+    Raises:
+        UserError: not a run folder of ``brpnas search``.
+    """
+    history = read_history(folder)
+    asked, result = history.record["arguments"], history.record["result"] or {}
+    best = history.best_so_far()
+    better = np.flatnonzero(np.diff(best, prepend=-1)).tolist()  # where the best so far changes
+    fronts = {cost: front_rows(history, cost).tolist() for cost in cost_columns(history)}
+    rows = sorted({*better, *(row for front in fronts.values() for row in front)})
+    networks = dict(zip(rows, _networks(history, str(asked["space"]), rows), strict=True))
+    found: Facts = [("Evaluated", len(history.trace)), ("Seconds", result.get("wall_s"))]
+    if better:
+        answer = networks[better[-1]]
+        found = [*answer.figures, ("Found as number", answer.row + 1), *found]
+        found.append(("Network", answer.text))
+
+    def curve(title: str, across: str, x: Any, rows: list[int]) -> Curve:  # noqa: ANN401
+        shown = [networks[row] for row in rows]
+        return Curve(
+            Axes(title, across, history.accuracy),
+            x=x,
+            y=history.values(history.accuracy)[rows],
+            texts=[hover(one.text, one.figures) for one in shown],
+            keys=[one.key for one in shown],
+            shape="hv",
+        )
+
+    # The answer once more at the end, unless it was found there.
+    last = [row for row in better[-1:] if row + 1 < len(best)]
+    course = [*better, *last]
+    steps = [*(row + 1 for row in better), *(len(best) for _ in last)]
+    return Summary(
+        kind="Searches",
+        found=found,
+        asked=_asked_of(history),
+        device=conditions(asked),
+        command=str(asked.get("command", "")),
+        provenance=provenance(history.record),
+        curves=[
+            *(
+                curve(
+                    f"The front: {history.accuracy} against {cost}",
+                    cost,
+                    history.values(cost)[front],
+                    front,
+                )
+                for cost, front in fronts.items()
+            ),
+            curve("The best so far", "networks evaluated", steps, course),
+        ],
+        networks=list(networks.values()),
+    )
+
+
+def _asked_of(history: History) -> Facts:
+    """Return what a search was asked, by titles."""
+    asked = history.record["arguments"]
+    known = [(title, asked[name]) for name, title in _ASKED.items() if asked.get(name) is not None]
+    return known + [(f"Limit of {name}", f"at most {limit:g}") for name, limit in history.limits]
+
+
+def _render(history: History) -> str:
     asked: dict[str, Any] = history.record["arguments"]
     result: dict[str, Any] = history.record["result"] or {}
-    metrics = [column for column in _columns(history) if column in history.trace]
     best = history.best_so_far()
     row = int(best[-1]) if len(best) else -1
-    arch = str(history.trace["arch"][row]) if row >= 0 else None
-    shown = {title: asked[name] for name, title in _ASKED.items() if asked.get(name) is not None}
+    fronts = {cost: front_rows(history, cost) for cost in cost_columns(history)}
+    worth = np.where(history.within(), history.values(history.accuracy), -np.inf)
+    order = np.argsort(-worth, kind="stable")
+    rows = sorted({*order[:_SHOWN].tolist(), *np.concatenate([order[:0], *fronts.values()])})
+    networks = dict(zip(rows, _networks(history, str(asked["space"]), rows), strict=True))
+    keys = [str(row) if row in networks else None for row in range(len(worth))]
+    drawn = {cost: front_plot(history, cost, keys) for cost in fronts}
+    course = course_plots(history, keys)
     return render(
         "report.html",
-        asked=shown,
+        plots=[*drawn.values(), *course],
+        asked=_asked_of(history),
+        device=conditions(asked),
+        command=asked.get("command"),
+        provenance=provenance(history.record),
         limits=history.limits,
-        arch=arch,
-        drawing=_drawing(str(asked["space"]), arch) if arch else "",
-        found=[(name, history.values(name)[row]) for name in metrics] if arch else [],
+        best=networks.get(row),
+        fronts=[
+            {"cost": cost, "plot": plot, "networks": [networks[row] for row in fronts[cost]]}
+            for cost, plot in drawn.items()
+        ],
+        course=course,
         ranks=result.get("ranks", {}),
         step=row + 1,
         evaluated=len(history.trace),
         failed=int(np.isnan(history.values(history.accuracy)).sum()),
         beyond=int((~history.within()).sum()),
         wall_s=result.get("wall_s"),
-        plots={title: embedded(path) for title, path in plots.items()},
-        metrics=metrics,
-        top=_top(history, metrics),
+        metrics=history.columns,
+        origins=history.trace["origin"].tolist(),
+        top=[networks[row] for row in order[:_TOP].tolist() if np.isfinite(worth[row])],
+        shown=list(networks.values()),
         record=history.record,
     )
 
 
-def _columns(history: History) -> list[str]:
-    """Return the columns worth showing, each once."""
-    report = [history.report] if history.report else []
-    return list(dict.fromkeys([history.accuracy, *report, *dict(history.limits)]))
-
-
-def _top(history: History, metrics: list[str]) -> list[dict[str, Any]]:
-    """Return the best ten networks within the limits, the best first."""
-    worth = np.where(history.within(), history.values(history.accuracy), -np.inf)
-    order = np.argsort(-worth, kind="stable")[:_TOP]
-    return [
-        {
-            "step": int(row) + 1,
-            "origin": history.trace["origin"][row],
-            "arch": history.trace["arch"][row],
-            "values": [history.values(name)[row] for name in metrics],
-        }
-        for row in order
-        if np.isfinite(worth[row])
-    ]
-
-
-def _drawing(space: str, arch: str) -> Markup:
+def _networks(history: History, space: str, rows: list[int]) -> list[Network]:
+    """Return what the page shows of networks."""
     networks = resolve("space", space, SPACES)()
-    return Markup(graph_svg(networks.graph(networks.parse(arch))))  # noqa: S704 - it escapes names
+    values = {name: history.values(name) for name in history.columns}
+    archs = history.trace["arch"]
+    return [
+        Network(
+            key=str(row),
+            title=f"Number {row + 1}",
+            text=str(archs.iloc[row]),
+            figures=[(name, float(known[row])) for name, known in values.items()],
+            row=row,
+            # Names are escaped where they are drawn.
+            drawing=Markup(graph_svg(networks.graph(networks.parse(archs.iloc[row])))),  # noqa: S704
+        )
+        for row in rows
+    ]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brpnas.report.canvas import LINE, LOOKS, add_legend, new_canvas, plain, save_figure
-from brpnas.report.history import History
+from brpnas.report.history import History, good_range
 
 __all__ = ["save_plots", "save_scatter"]
 
@@ -135,12 +135,8 @@ def _looks(history: History) -> dict[str, tuple[str, str]]:
 
 def _limit_outliers(axes: Axes, values: NDArray[np.float64]) -> None:
     """Let a few very bad networks not squeeze the others together; say how many are below."""
-    known = values[np.isfinite(values)]
-    if len(known) < 20:
-        return
-    low, middle, high = *np.quantile(known, [0.1, 0.5]), known.max()
-    bottom = low - 1.0 * (middle - low)
-    below = int((known < bottom).sum())
-    if below and high > low:
-        axes.set_ylim(bottom, high + 0.05 * (high - bottom))
+    shown = good_range(values)
+    if shown is not None:
+        axes.set_ylim(*shown)
+        below = int((values < shown[0]).sum())
         axes.set_title(f"{below} networks lie below this picture", fontsize=9, loc="left")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from brpnas.report.interactive import Plot, page_scripts
 from brpnas.values import readable
 
-__all__ = ["embedded", "render"]
+__all__ = ["render"]
 
 
 def render(
     template: str,
     filters: Mapping[str, Callable[..., str]] | None = None,
+    plots: Sequence[Plot] = (),
     **values: Any,  # noqa: ANN401 - whatever the template shows
 ) -> str:
     """Return a page that needs no other file; all texts in it are escaped.
@@ -25,6 +25,7 @@ def render(
     Args:
         template: a file beside this one.
         filters: of the template, by name, besides ``number`` and ``when``.
+        plots: which the template places by their number; without any, the page has no scripts.
         values: of the template, by name.
     """
     environment = jinja2.Environment(
@@ -35,12 +36,12 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"number": readable, "when": _when, **(filters or {})}
-    return environment.get_template(template).render(**values)
-
-
-def embedded(picture: Path) -> str:
-    """Return a picture's bytes as base64, to stand in the page itself."""
-    return base64.b64encode(picture.read_bytes()).decode()
+    return environment.get_template(template).render(
+        **values,
+        plots=plots,
+        scripts=page_scripts() if plots else None,
+        figures=[plot.figure for plot in plots],
+    )
 
 
 def _source(name: str) -> str:

@@ -14,7 +14,7 @@ from brpnas.cli._output import print_json, printable
 
 COMMANDS = [
     *("search", "train", "predict", "evaluate", "measure", "devices", "datasets", "compare"),
-    *("fpga", "models", "compress"),
+    *("fpga", "models", "compress", "doctor", "report"),
 ]
 SUBCOMMANDS = {
     "datasets": ["list", "describe", "import", "build"],

@@ -282,3 +282,15 @@ def test_shares_of_nothing_and_of_all_are_not_rounded_to(tmp_path: Path, page_of
     rows = page_of(build(slow_memory, [0, 2], fast), tmp_path).rows
     assert [row[5] for row in rows if row[0] in ("first", "second")] == ["<0.1%"] * 2
     assert "Gbit/s100%" in page_of(build(slow_memory, [0, 2]), tmp_path).text
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_page_fits_phones_and_complains_of_nothing(tab: Any, tmp_path: Path, dark: bool) -> None:
+    network = two_layers(HOSTILE, "x" * 300, "<b>net</b>")
+    design = build(Problem(network, board(), batch=64), [0, 1, 2])
+    write_fpga_report(design, tmp_path / "page.html", f"brpnas fpga map --model '{HOSTILE}'")
+    for width in (360, 1200):
+        tab.open(tmp_path / "page.html", width, dark=dark)
+        assert tab.run("document.documentElement.scrollWidth") <= width
+        assert tab.run("document.querySelectorAll('script, b').length") == 0
+        assert tab.complaints == []

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
-from matplotlib.image import imread
+from plotly.graph_objects import Figure
 
 from brpnas.errors import UserError
 from brpnas.report import write_front_report
-from brpnas.report.canvas import LOOKS
 from brpnas.report.front_history import read_front_history
 from brpnas.run import Run, Step
 
@@ -91,13 +89,14 @@ def page_of(read_page: Callable[[Path], Any]) -> PageOf:
 def test_page_tells_of_the_front(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path)
     page = page_of(tmp_path)
-    rows = {name: cells for name, *cells in page.rows}
+    rows = {name: cells for name, *cells in page.rows[:5]}
     assert rows["as it is"] == ["2,378,368", "93,546", "96", "100", ""]
     assert rows["1"][:4] == ["1,048,192 -55.9%", "36,714 -60.8%", "94.44 -1.56", "98.44"]
     assert [row[0] for row in page.rows[:5]] == ["version", "as it is", "0", "1", "2"]
     # The others of the front, by their numbers; the first is the network as it is.
-    assert [row[0] for row in page.rows[5:]] == ["number", "5", "2"]
-    assert page.rows[-1][1:] == ["1,780,000 -25.2%", "99.6", TRACE[1][1]]
+    assert [row[0] for row in page.rows[5:8]] == ["number", "5", "2"]
+    assert page.rows[7][1:] == ["1,780,000 -25.2%", "99.6", TRACE[1][1]]
+    assert [row[0] for row in page.rows[9:]] == [str(number + 1) for number in range(len(TRACE))]
     assert "Version 1, the middle one of 3. 7 versions were evaluated, in 1.25 s. " in page.text
     assert "no other one beats, has 5 of them; kept: 3." in page.text
     assert "1 of the evaluated versions failed; the first: it broke" in page.text
@@ -108,49 +107,60 @@ def test_page_tells_of_the_front(tmp_path: Path, page_of: PageOf) -> None:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-def spots_of(page: Any) -> list[dict[str, str]]:
-    return [attributes for tag, attributes in page.tags if tag == "a" and "title" in attributes]
-
-
-def test_points_of_the_front_lead_to_their_versions(tmp_path: Path, page_of: PageOf) -> None:
+def test_points_lead_to_their_versions(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path)
-    spots = spots_of(page_of(tmp_path))
-    assert [spot["href"] for spot in spots] == [f"#version-{number}" for number in (0, 1, 2)] * 2
-    said = "55.9% multiply-accumulates, 98.44% agreement, evaluated as number 3"
-    for spot in (spots[1], spots[4]):
-        assert spot["title"].startswith("Version 1: ")
-        assert spot["title"].endswith(f"{said}: {tmp_path}/front/01.json")
-    picture = imread(tmp_path / "front.png")
-    for spot in spots[:3]:
-        left, top = (float(share) / 100 for share in re.findall(r"[\d.]+", spot["style"]))
-        pixel = picture[int(top * picture.shape[0]), int(left * picture.shape[1])]
-        assert pixel[:3] == pytest.approx(to_rgb(LOOKS[0][0]), abs=0.01)
+    page = page_of(tmp_path)
+    front, versions = page.figures
+    _, kept, whole = front["data"]
+    assert kept["customdata"] == [str(step) for step in FRONT]
+    assert kept["x"] == pytest.approx([100 * TRACE[step][4] / DENSE["macs"] for step in FRONT])
+    assert kept["y"] == pytest.approx([TRACE[step][3] - 4 for step in FRONT])
+    assert (whole["x"], whole["y"], whole["customdata"]) == ([100], [96], [None])
+    said = kept["hovertext"][1]
+    assert said.startswith("<b>Version 1: features.3=output:g1:r16")
+    assert f"<br>recipe: {tmp_path}/front/01.json"[:40] in said
+    tried = [key for trace in versions["data"][1:] for key in trace["customdata"]]
+    templates = [a["id"] for tag, a in page.tags if tag == "template"]
+    assert templates == [f"network-{step}" for step in range(len(TRACE))]
+    assert sorted(tried) == [name.removeprefix("network-") for name in templates]
+    buttons = [a["data-open"] for tag, a in page.tags if tag == "button" and "data-open" in a]
+    assert buttons[:3] == [str(step) for step in FRONT]
+    assert {*buttons} == {*tried}
 
 
-def test_points_below_the_picture_lead_nowhere(
+def test_plots_are_figures_that_plotly_knows(tmp_path: Path, page_of: PageOf) -> None:
+    make_run(tmp_path, target=0.9)
+    for figure in page_of(tmp_path).figures:
+        Figure(json.loads(re.sub(r'"var\(--[a-z0-9-]+\)"', '"black"', json.dumps(figure))))
+
+
+def test_points_far_below_do_not_squeeze_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_of: PageOf
 ) -> None:
     monkeypatch.setattr(f"{__name__}.FRONT", (0, 2, 3))
     make_run(tmp_path)
-    spots = spots_of(page_of(tmp_path))
-    assert [spot["href"][-1] for spot in spots] == ["0", "1", "0", "1", "2"]
+    page = page_of(tmp_path)
+    assert page.figures[0]["layout"]["yaxis"]["range"] == [96 - 25, 96 + 2.5]
+    assert "1 lie below this picture (double-click: all)" in page.text
 
 
 def test_layer_by_layer(tmp_path: Path) -> None:
     make_run(tmp_path)
     text = write_front_report(tmp_path).read_text(encoding="utf-8")
-    details = re.findall(r"<details( open)?>(<summary>Version.*?)</details>", text, re.DOTALL)
-    assert [opened for opened, _ in details] == ["", " open", ""]
-    rows = re.findall(r"<li><bdi>(.*?)</bdi><(?:code|span[^>]*)>(.*?)<", details[1][1])
-    assert rows == [
+    shown = text.split("Layer by layer: version 1</h2>")[1].split("</ul>")[0]
+    assert re.findall(r"<li><bdi>(.*?)</bdi><(?:code|span[^>]*)>(.*?)<", shown) == [
         ("features.0", "as it is"),
         ("features.3", "output:g1:r16"),
         ("features.6", "input:g16:r13"),
         ("features.9", "separable:r12"),
         ("linear", "as it is"),
     ]
-    assert "1 layer replaced" in details[0][1]
-    assert "2 layers replaced" in details[2][1]
+    opened = text.split('<template id="network-5">')[1].split("</template>")[0]
+    assert re.findall(r"<li><bdi>(.*?)</bdi><code>(.*?)<", opened) == [
+        ("features.6", "input:g64:r6"),
+        ("linear", "plain:r8"),
+    ]
+    assert f"brpnas compress --recipe {tmp_path}/front/02.json --model digits-cnn" in opened
 
 
 def test_layers_are_in_the_order_of_the_network(
@@ -166,7 +176,8 @@ def test_layers_are_in_the_order_of_the_network(
 
 def test_how_to_take_it_out(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, model="resnet20-cifar", weights="my weights.safetensors")
-    (command,) = re.findall(r"brpnas compress.*", page_of(tmp_path).text)
+    shown = page_of(tmp_path).text.split("How to take one out")[1].split("How it went")[0]
+    (command,) = re.findall(r"brpnas compress.*", shown)
     recipe = f"{tmp_path}/front/01.json"
     assert shlex.split(command)[2:] == [
         *("--recipe", recipe, "--model", "resnet20-cifar"),
@@ -202,10 +213,11 @@ def test_unfinished_run_shows_its_trace(tmp_path: Path, page_of: PageOf) -> None
     page = page_of(tmp_path)
     assert "not finished" in page.text
     assert f"--cost macs --out {tmp_path} --resume" in page.text
-    numbers = re.findall(r"Number (\d): [\d,]+ multiply-accumulates, [\d.]+% agr", page.text)
+    (figure,) = page.figures
+    assert figure["layout"]["xaxis"]["title"]["text"] == "multiply-accumulates"
+    numbers = [row[0] for row in page.rows[1:6]]
     assert numbers == ["5", "1", "2", "3", "6"]  # 4 is beaten, 7 failed
-    assert [spot["title"].split(":")[0][-1] for spot in spots_of(page)] == numbers
-    assert page.rows == []
+    assert page.rows[6][0] == "number"
     assert not (tmp_path / "front.png").exists()
 
 
@@ -220,13 +232,12 @@ def test_nothing_that_works_so_far(
 def test_page_is_self_contained_and_names_are_escaped(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, model=HOSTILE, device=HOSTILE, cost="latency_ms", command=HOSTILE)
     page = page_of(tmp_path)
-    assert "script" not in {tag for tag, _ in page.tags}
-    places = {f"#version-{number}" for number in range(3)}
-    assert set(page.links) >= places
-    pictures = [link for link in page.links if link not in places]
-    assert len(pictures) == 2
-    assert all(link.startswith("data:image/png;base64,") for link in pictures)
+    assert page.links == []
+    page.check_scripts()
+    for figure in page.figures:
+        assert "<script" not in json.dumps(figure)
     text = (tmp_path / "report.html").read_text()
+    assert "<script>alert" not in text
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 

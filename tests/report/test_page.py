@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plotly.graph_objects import Figure
 
 from brpnas.errors import UserError
 from brpnas.report import save_scatter, write_report
@@ -89,15 +90,69 @@ def test_page_tells_what_was_found(tmp_path: Path) -> None:
     text = write_report(tmp_path).read_text()
     within = [row for row in rows if row.metrics["latency_ms"] <= LIMIT]
     best = max(within, key=lambda row: row.metrics["acc_pct"])
-    assert f"<pre>{best.arch}</pre>" in text
+    assert f"<pre>{best.arch}</pre>" in text.split("<h2>The front</h2>")[0]
     assert f"number {rows.index(best) + 1} of 40" in text
     assert "rank 3 of 30 within the limits" in text
-    assert "latency_ms at most 5" in text
+    assert "<dt>Limit of latency_ms</dt><dd>at most 5</dd>" in text
     assert "<dd>9,223,372,036,854,775,807</dd>" in text
     assert "brpnas search --accuracy" in text
     top = sorted((row.metrics["acc_pct"] for row in within), reverse=True)[:10]
-    numbers = re.findall(r'<td class="number">([\d.]+)</td>', text)
-    assert numbers[1::4] == [f"{value:,.4g}" for value in top]
+    table = text.split("<h2>The best 10</h2>")[1].split("</table>")[0]
+    numbers = re.findall(r'<td class="number">([\d.]+)</td>', table)
+    assert numbers[::3] == [f"{value:,.4g}" for value in top]
+
+
+def test_every_network_can_be_opened(tmp_path: Path, read_page: Callable[[Path], Any]) -> None:
+    rows = make_run(tmp_path)
+    page = read_page(write_report(tmp_path))
+    templates = [a["id"] for tag, a in page.tags if tag == "template"]
+    assert templates == [f"network-{row}" for row in range(40)]
+    opened = {a["data-open"] for tag, a in page.tags if tag == "button" and "data-open" in a}
+    assert opened == {str(row) for row in range(40)}
+    front, course = page.figures[0], page.figures[1]
+    for figure in (front, course):
+        drawn = {key: text for trace in figure["data"] for key, text in named(trace)}
+        finite = [row for row, one in enumerate(rows) if np.isfinite(one.metrics["acc_pct"])]
+        assert {*map(str, finite)} <= {*drawn}
+        for row in finite:
+            shown = drawn[str(row)].replace("</b><br><b>", "")
+            assert f"<b>{rows[row].arch}</b><br>number: {row + 1}<br>acc_pct: " in shown
+    (line, *_) = front["data"]
+    kept = [one for one in rows if np.isfinite(one.metrics["acc_pct"])]
+    kept.sort(key=lambda one: (one.metrics["latency_ms"], -one.metrics["acc_pct"]))
+    best, unbeaten = -np.inf, []
+    for one in kept:
+        if one.metrics["acc_pct"] > best:
+            best = one.metrics["acc_pct"]
+            unbeaten.append((one.metrics["latency_ms"], best))
+    assert [*zip(line["x"], line["y"], strict=True)] == unbeaten
+    assert len(course["data"][0]["x"]) == len(course["data"][0]["y"]) > 30
+
+
+def named(trace: dict[str, Any]) -> list[tuple[str, str]]:
+    return list(zip(trace.get("customdata", ()), trace.get("hovertext", ()), strict=True))
+
+
+def test_plots_are_figures_that_plotly_knows(
+    tmp_path: Path, read_page: Callable[[Path], Any]
+) -> None:
+    make_run(tmp_path)
+    for figure in read_page(write_report(tmp_path)).figures:
+        plain = json.loads(re.sub(r'"var\(--[a-z0-9-]+\)"', '"black"', json.dumps(figure)))
+        Figure(plain)  # raises for what plotly does not know
+
+
+def test_of_very_many_networks_the_best_can_be_opened(
+    tmp_path: Path, read_page: Callable[[Path], Any]
+) -> None:
+    make_run(tmp_path, 400)
+    page = read_page(write_report(tmp_path))
+    templates = {a["id"] for tag, a in page.tags if tag == "template"}
+    assert 300 <= len(templates) < 330
+    keys = [key for trace in page.figures[1]["data"][1:] for key in trace["customdata"]]
+    assert len(keys) == 400
+    assert {f"network-{key}" for key in keys if key is not None} == templates
+    assert "of 400 networks, in order: the best, and those of the fronts" in page.text
 
 
 def test_page_is_self_contained_and_names_are_escaped(
@@ -105,11 +160,14 @@ def test_page_is_self_contained_and_names_are_escaped(
 ) -> None:
     make_run(tmp_path, accuracy=HOSTILE)
     page = read_page(write_report(tmp_path))
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert len(page.links) == 3
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert page.links == []
     assert not {"href", "onload", "onerror"} & {name for _, a in page.tags for name in a}
-    text = (tmp_path / "report.html").read_text()
+    page.check_scripts()
+    text = page.path.read_text()
+    assert text.count("alert(1)") > 3
+    assert "<script>alert" not in text
+    for figure in page.figures:  # plotly reads tags in texts
+        assert "<script" not in json.dumps(figure)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
