@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import brpnas
+from brpnas.compressing.pricing import Prices
 from brpnas.compressing.subject import Subject
 from brpnas.devices.connect import connect
 from brpnas.devices.fpga.device import is_fpga, open_fpga
@@ -24,16 +25,15 @@ from brpnas.devices.sweep import exclusive
 from brpnas.devices.tflite.convert import convert
 from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.timing import TimingPlan
-from brpnas.errors import UserError
 from brpnas.evaluate.computed import ComputingEvaluator
 from brpnas.evaluate.evaluator import Evaluator
 from brpnas.evaluate.measured import MeasuringEvaluator
 from brpnas.executors import Executor, InProcess
 from brpnas.lowrank import content_hash
-from brpnas.predictors import Predictor
+from brpnas.search.fronts import OptionCosts
 from brpnas.spaces import LowRankNetwork
 
-__all__ = ["Device", "additive_costs", "check_device", "counted_costs", "open_device"]
+__all__ = ["Device", "check_device", "counted_costs", "open_device", "priced_costs"]
 
 LATENCY = "latency_ms"
 
@@ -171,7 +171,7 @@ def _mapped(subject: Subject, arch: LowRankNetwork) -> _Mapped:
     return _Mapped(built.name, built.key, network_of(built.module(), built.example, built.name))
 
 
-def counted_costs(subject: Subject, cost: str) -> tuple[dict[str, NDArray[np.float64]], float]:
+def counted_costs(subject: Subject, cost: str) -> OptionCosts:
     """Return what each option of each layer costs on paper, and what all else does.
 
     Args:
@@ -180,52 +180,42 @@ def counted_costs(subject: Subject, cost: str) -> tuple[dict[str, NDArray[np.flo
     """
     space = subject.space
     count = space.macs if cost == "macs" else space.params
-    return _differences(subject, lambda archs: np.array([count(arch) for arch in archs], float))
+    prices = {
+        name: np.array([count(space.network({name: one.choice})) for one in known], float)
+        for name, known in space.options.items()
+    }
+    return OptionCosts(*_own(prices, float(count(LowRankNetwork()))))
 
 
-def additive_costs(
-    subject: Subject, predictor: Predictor, whole: float
-) -> tuple[dict[str, NDArray[np.float64]], float]:
-    """Return what each option of each layer costs, as a fitted predictor tells it.
+def priced_costs(subject: Subject, measured: Mapping[LowRankNetwork, float]) -> OptionCosts:
+    """Return what each option of each layer adds to a latency, learnt from a few networks.
 
     Args:
         subject: the network.
-        predictor: of the cost.
-        whole: the cost of the network as it is, which is known better than predicted.
-
-    Returns:
-        The same as `counted_costs`: predictions of networks with one layer replaced.
+        measured: versions and their latencies; the network as it is among them.
     """
+    learnt = Prices(subject.space, measured)
+    prices = {
+        name: np.array([learnt.of(name, one.choice) for one in known])
+        for name, known in subject.space.options.items()
+    }
+    return OptionCosts(*_own(prices, measured[LowRankNetwork()]), measured)
 
-    def predicted(archs: Sequence[LowRankNetwork]) -> NDArray[np.float64]:
-        said = predictor.predict([subject.space.graph(arch) for arch in archs]).mean
-        scaled: NDArray[np.float64] = said * (whole / said[0])
-        return scaled
 
-    return _differences(subject, predicted)
-
-
-def _differences(
-    subject: Subject, count: Callable[[Sequence[LowRankNetwork]], NDArray[np.float64]]
+def _own(
+    prices: Mapping[str, NDArray[np.float64]], whole: float
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
-    """Split the costs of networks with one layer replaced into those of the layers."""
-    space = subject.space
-    dense = LowRankNetwork()
-    alone = [
-        space.network({name: option.choice})
-        for name, options in space.options.items()
-        for option in options
-    ]
-    costs = count([dense, *alone])
-    whole, changes = costs[0], costs[1:] - costs[0]
-    found, at, fixed = {}, 0, float(whole)
-    for name, options in space.options.items():
-        change = changes[at : at + len(options)]
-        at += len(options)
+    """Split the cost of the whole network into those of layers, 0 or more, and of all else.
+
+    Args:
+        prices: of options, by layer, but for a constant; the first is the layer as it is.
+        whole: the cost of the network as it is.
+    """
+    found, fixed = {}, whole
+    for name, of_layer in prices.items():
+        change = of_layer - of_layer[0]
         # A layer cannot cost less than nothing: what it saves at most is its own.
         own = max(0.0, -float(change.min()))
         found[name] = change + own
         fixed -= own
-    if not np.isfinite(costs).all():
-        raise UserError("the costs of some options are not known")
-    return found, fixed
+    return found, max(fixed, 0.0)

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.compressing.costs import LATENCY, Device, additive_costs, counted_costs
+from brpnas.compressing.costs import LATENCY, Device, counted_costs, priced_costs
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.errors import UserError
 from brpnas.evaluate.compressed import CompressedEvaluator
@@ -109,7 +109,7 @@ def check_target(subject: Subject, settings: Settings) -> None:
         UserError: none is; says the closest.
     """
     if settings.cost != "latency":
-        costs = OptionCosts(*counted_costs(subject, settings.cost))
+        costs = counted_costs(subject, settings.cost)
         whole = sum(float(one[0]) for one in costs.options.values()) + costs.fixed
         _check_reachable(Additive(_problem(subject, settings, whole), costs), settings)
 
@@ -231,22 +231,20 @@ class _Costs:
         space = subject.space
         if settings.cost != "latency":
             known = space.macs if settings.cost == "macs" else space.params
-            return cls(OptionCosts(*counted_costs(subject, settings.cost)), known, ([], []))
+            return cls(counted_costs(subject, settings.cost), known, ([], []))
         assert latencies is not None  # noqa: S101 - checked by the caller
         archs = space.draw(_SURVEY, np.random.default_rng(settings.seed))
         measured = {LowRankNetwork(): whole}
-        with bars("versions timed, to predict latency") as bar:
+        with bars("versions timed, to price options") as bar:
             for done, (arch, one) in enumerate(
                 zip(archs, latencies.evaluate(archs), strict=True), 1
             ):
                 bar(done, len(archs))
                 if not one.error:
                     measured[arch] = one.metrics[LATENCY]
-        graphs, costs = [space.graph(arch) for arch in measured], list(measured.values())
-        family = resolve("predictor", settings.predictor, PREDICTORS)
-        predictor = family.regressor(settings.seed).fit(graphs, np.array(costs))
-        options, fixed = additive_costs(subject, predictor, whole)
-        return cls(OptionCosts(options, fixed, measured), None, (graphs, costs))
+        graphs = [space.graph(arch) for arch in measured]
+        surveyed = graphs, list(measured.values())
+        return cls(priced_costs(subject, measured), None, surveyed)
 
 
 class _Surveyed(Predictor):

@@ -65,6 +65,15 @@ class Scheme:
         """Return the multiply-accumulates of pairs of these ranks, in the ranks' shape."""
         return np.asarray(ranks, dtype=np.int64) * _COSTS[self.family](layer, self.groups)[0]
 
+    def first_macs(self, layer: LayerShape, rank: int) -> int:
+        """Return the multiply-accumulates of the first of a pair's two layers."""
+        (height, width), positions = layer.kernel, layer.positions
+        if self.family == "separable":
+            return rank * positions.rows * layer.inputs * width
+        if self.family == "output":
+            return rank * positions.inputs * self.groups * layer.inputs
+        return rank * positions.outputs * layer.inputs * height * width
+
     def params(self, layer: LayerShape, ranks: Counts | int) -> Counts:
         """Return the weights, without a bias, of pairs of these ranks, in the ranks' shape."""
         return np.asarray(ranks, dtype=np.int64) * _COSTS[self.family](layer, self.groups)[1]

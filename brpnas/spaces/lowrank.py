@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.errors import UserError, unknown_name
-from brpnas.lowrank import DENSE, Choice, LayerShape, Scheme
+from brpnas.lowrank import DENSE, Choice, LayerShape
 from brpnas.lowrank.flow import IMAGE, JOIN, SCORES, Flow
 from brpnas.lowrank.schemes import check_choice
 from brpnas.spaces.space import Graph, GraphSchema, Space
@@ -280,7 +280,7 @@ class LowRankSpace(Space[LowRankNetwork]):
         pairs = [*choice.pairs, None, None][:2]
         ranks = [pair.rank if pair else 0 for pair in pairs]
         groups = [pair.scheme.groups if pair else 1 for pair in pairs]
-        first = [_first_macs(shape, pair.scheme) * pair.rank for pair in choice.pairs]
+        first = [pair.scheme.first_macs(shape, pair.rank) for pair in choice.pairs]
         option = self._known.get((name, choice))
         if option is None:
             raise UserError(f"nothing is known of layer '{name}' as {choice}: not an option")
@@ -299,14 +299,3 @@ class LowRankSpace(Space[LowRankNetwork]):
         ]
         names = [pair.scheme.family for pair in choice.pairs]
         return _PLACE["+".join(names) or "dense"], np.array(numbers, np.float32)
-
-
-def _first_macs(shape: LayerShape, scheme: Scheme) -> int:
-    """Return multiply-accumulates of the first of two layers, for each rank."""
-    height, width = shape.kernel
-    positions, groups = shape.positions, scheme.groups
-    if scheme.family == "separable":
-        return positions.rows * shape.inputs * width
-    if scheme.family == "output":
-        return positions.inputs * groups * shape.inputs
-    return positions.outputs * shape.inputs * height * width

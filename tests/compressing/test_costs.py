@@ -1,21 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brpnas.compressing.costs import additive_costs, check_device, counted_costs, open_device
+from brpnas.compressing.costs import check_device, counted_costs, open_device, priced_costs
 from brpnas.compressing.subject import Subject
 from brpnas.devices.fpga.device import open_fpga
 from brpnas.devices.fpga.from_torch import network_of
 from brpnas.errors import UserError
-from brpnas.predictors import Prediction, Predictor
-from brpnas.spaces import Graph, LowRankNetwork
+from brpnas.spaces import LowRankNetwork
 
 
 def _sum(options: dict[str, NDArray[np.float64]], fixed: float, places: dict[str, int]) -> float:
@@ -25,7 +23,8 @@ def _sum(options: dict[str, NDArray[np.float64]], fixed: float, places: dict[str
 @pytest.mark.parametrize("cost", ["macs", "params"])
 def test_counted_costs_add_up_to_those_of_the_network(subject: Subject, cost: str) -> None:
     space = subject.space
-    options, fixed = counted_costs(subject, cost)
+    costs = counted_costs(subject, cost)
+    options, fixed = costs.options, costs.fixed
     count = space.macs if cost == "macs" else space.params
     assert fixed >= 0
     for arch in [LowRankNetwork(), *space.sample(10, np.random.default_rng(0))]:
@@ -37,38 +36,24 @@ def test_counted_costs_add_up_to_those_of_the_network(subject: Subject, cost: st
     assert all(float(of.min()) >= 0 for of in options.values())
 
 
-class _Half(Predictor):
-    """Says half of the logarithm's worth of multiply-accumulates, added up."""
+def test_prices_are_learnt_from_a_few_networks(subject: Subject) -> None:
+    space = subject.space
+    rng = np.random.default_rng(0)
 
-    def fit(self, graphs: Sequence[Graph], values: NDArray[np.float64]) -> Self:  # noqa: ARG002
-        return self
+    def latency(arch: LowRankNetwork) -> float:
+        """Return microseconds: half a one for each thousand operations, thirty for each pair."""
+        return 50 + space.macs(arch) / 2000 + 30 * len(arch.choices) + rng.normal(0, 3)
 
-    def predict(self, graphs: Sequence[Graph]) -> Prediction:
-        column = graphs[0].schema.numbers.index("log_macs")
-        macs = np.array([np.expm1(g.numbers[:, column].astype(float)).sum() for g in graphs])
-        return Prediction(macs / 2, None)
-
-
-def test_predicted_costs_are_scaled_to_what_is_known(subject: Subject) -> None:
-    whole = subject.space.macs(LowRankNetwork()) * 3.0
-    options, fixed = additive_costs(subject, _Half(), whole)
-    exact, _ = counted_costs(subject, "macs")
-    assert fixed + sum(of[0] for of in options.values()) == pytest.approx(whole)
-    for name, of in options.items():
-        saved = 3 * (exact[name][0] - exact[name])  # nothing else has costs in this network
-        assert of[0] - of == pytest.approx(saved, rel=1e-3, abs=whole * 1e-5)
-
-
-class _Unknown(_Half):
-    def predict(self, graphs: Sequence[Graph]) -> Prediction:
-        mean = super().predict(graphs).mean
-        mean[-1] = np.nan
-        return Prediction(mean, None)
-
-
-def test_costs_that_are_not_known_are_the_users_error(subject: Subject) -> None:
-    with pytest.raises(UserError, match="the costs of some options are not known"):
-        additive_costs(subject, _Unknown(), 1.0)
+    measured = {arch: latency(arch) for arch in [LowRankNetwork(), *space.draw(40, rng)]}
+    costs = priced_costs(subject, measured)
+    assert costs.measured == measured
+    whole = measured[LowRankNetwork()]
+    assert costs.fixed + sum(of[0] for of in costs.options.values()) == pytest.approx(whole)
+    for name, of in costs.options.items():
+        assert of.min() >= 0
+        for option, cost in zip(space.options[name][1:], of[1:], strict=True):
+            saved = space.layers[name].macs - option.choice.macs(space.layers[name])
+            assert of[0] - cost == pytest.approx(saved / 2000 - 30, abs=0.1 * whole)
 
 
 def test_fpga_tells_what_the_mapper_says_of_the_network_built(
