@@ -32,7 +32,7 @@ def run(cell: dict[str, Any], names: dict[str, Any], file: str) -> None:
 def saved(cell: dict[str, Any]) -> str:
     """Return the texts that a cell has shown; of a plot, nothing."""
     outputs = cell["outputs"]
-    texts = [one["text"] for one in outputs if one["output_type"] == "stream"]
+    texts = [one["text"] for one in outputs if one.get("name") == "stdout"]
     texts += [
         [*one["data"]["text/plain"], "\n"]
         for one in outputs
@@ -60,6 +60,7 @@ def test_numbers_are_told_from_words() -> None:
     assert numbers(shown) == [5044, 85.25, 85, 87]
 
 
+@pytest.mark.usefixtures("home")
 @pytest.mark.slow  # up to two minutes each
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
 def test_shows_what_is_saved(
