@@ -5,7 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "extra_hint", "one_line", "unknown_name"]
+__all__ = ["DAMAGE", "UserError", "extra_hint", "one_line", "unknown_name"]
+
+DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What code raises that is given other kinds, shapes or values than it expects, by a damaged file.
+
+To be caught only where a file has been read as far as its format can be checked.
+"""
 
 
 class UserError(Exception):

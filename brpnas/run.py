@@ -119,10 +119,16 @@ class Run:
         """Add a row; it is on the disk within about a second.
 
         Raises:
-            UserError: earlier rows could not be written.
+            UserError: earlier rows could not be written, or they have other metrics.
         """
         if self._failure:
             raise _cannot_write(self.folder, self._failure) from self._failure
+        if self.steps and self.steps[0].metrics.keys() != step.metrics.keys():
+            known = ", ".join(self.steps[0].metrics)
+            raise UserError(
+                f"{self.folder / _TRACE} is damaged: it has the metrics {known}; those of this run "
+                f"are {', '.join(step.metrics)}"
+            )
         with self._mutex:
             self.steps.append(step)
 
@@ -277,6 +283,7 @@ def _check_arguments(
 def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(record, allow_nan=False)  # it will be written again
     except (OSError, ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError
         raise UserError(f"cannot read {path}: {error}") from error
     kinds = {"arguments": dict, "resumed": list, "finished": str | None, "result": dict | None}
@@ -289,6 +296,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 def _read_trace(path: Path) -> list[Step]:
     try:
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
+        table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     metrics = [name for name in table.column_names if name not in (*_FIXED, "error")]

@@ -92,6 +92,7 @@ def _suffix(path: Path) -> str:
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, Card | None]:
     arrow = pq.ParquetFile(path).read()
+    arrow.validate(full=True)  # else bytes that are no text are an error where they are used
     text = (arrow.schema.metadata or {}).get(_CARD_KEY)
     # Foreign files may have stored `arch` as pandas' index: without metadata it is a column.
     return arrow.to_pandas(ignore_metadata=True), text and Card.from_json(text, str(path))

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from brpnas.devices.timing import Round
-from brpnas.errors import UserError
+from brpnas.errors import UserError, one_line
 
 __all__ = ["ModelRecord", "Series", "Store"]
 
 _APPLICATION = 0x42525054  # "BRPT": tells a store from other SQLite files
 _VERSION = 1
 _PATIENCE_S = 60.0
+_USELESS = "this file cannot be used: choose another --out, or delete it and measure again"
 _TABLES = """
 CREATE TABLE series (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, description TEXT NOT NULL,
@@ -133,7 +134,7 @@ class Store:
         """Return what the store holds measurements of, oldest first."""
         with self._said_plainly():
             rows = self._db.execute("SELECT id, description FROM series ORDER BY id").fetchall()
-        return [Series(number, json.loads(text)) for number, text in rows]
+        return [Series(number, self._object(text)) for number, text in rows]
 
     def series(self, description: Mapping[str, Any]) -> Series:
         """Return the series of exactly this description; made if it is new."""
@@ -227,12 +228,32 @@ class Store:
                 (series.id, key),
             ).fetchall()
         return {
-            number: Round(
-                {name: tuple(values) for name, values in json.loads(samples).items()},
-                json.loads(conditions),
-            )
+            number: Round(self._samples(samples), self._object(conditions))
             for number, samples, conditions in rows
         }
+
+    def _samples(self, text: str) -> dict[str, tuple[float, ...]]:
+        try:
+            found = {name: tuple(map(float, one)) for name, one in self._object(text).items()}
+        except (TypeError, ValueError, OverflowError):
+            raise self._damaged(text) from None
+        if not all(found.values()):
+            raise self._damaged(text)
+        return found
+
+    def _object(self, text: str) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except (TypeError, ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise self._damaged(text)
+        return found
+
+    def _damaged(self, content: object) -> UserError:
+        return UserError(
+            f"{self.path}: damaged: it holds {one_line(repr(content), 100)}; {_USELESS}"
+        )
 
     def discard_if_empty(self) -> None:
         """Close and delete the file if it holds no round; one that others have open stays."""
@@ -279,11 +300,8 @@ class Store:
             raise UserError(
                 f"{self.path}: {error}; what was measured before is kept, and --resume continues"
             ) from None
-        except sqlite3.Error as error:
-            raise UserError(
-                f"{self.path}: {error}; this file cannot be used: choose another --out, or delete "
-                "it and measure again"
-            ) from None
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of names in the file
+            raise UserError(f"{self.path}: {error}; {_USELESS}") from None
 
 
 def _now() -> str:

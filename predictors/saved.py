@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from brpnas.errors import UserError, one_line
+from brpnas.errors import DAMAGE, UserError, one_line
 from brpnas.files import replace_file
 from brpnas.predictors.predictor import SavablePredictor
 from brpnas.predictors.registry import class_of, kind_of
@@ -131,6 +131,12 @@ def _provenance(content: Any, path: Path) -> Provenance:  # noqa: ANN401 - from 
     return Provenance(**{name: content[name] for name in _FACTS})
 
 
+def _texts(content: Any) -> tuple[str, ...]:  # noqa: ANN401 - from a file
+    if not isinstance(content, list) or not all(isinstance(one, str) for one in content):
+        raise TypeError(f"{one_line(json.dumps(content), 50)} is no list of texts")
+    return tuple(content)
+
+
 def load_predictor(folder: Path) -> SavedPredictor:
     """Read a predictor that `save_predictor` wrote.
 
@@ -151,8 +157,8 @@ def load_predictor(folder: Path) -> SavedPredictor:
         made = class_of(kind, path)
         schema = GraphSchema(
             space=str(description["schema"]["space"]),
-            operations=tuple(description["schema"]["operations"]),
-            numbers=tuple(description["schema"]["numbers"]),
+            operations=_texts(description["schema"]["operations"]),
+            numbers=_texts(description["schema"]["numbers"]),
         )
         provenance = _provenance(description["provenance"], path)
         settings = dict(description["settings"])
@@ -165,10 +171,9 @@ def load_predictor(folder: Path) -> SavedPredictor:
         # Looked at last: what is cut off or of another shape can be said more clearly.
         if description.get("weights_sha256") != _sha256(folder / _WEIGHTS):
             raise ValueError(f"its SHA-256 is not the one in {_DESCRIPTION}")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, SafetensorError, MemoryError, *DAMAGE) as error:
         raise UserError(
-            f"{folder / _WEIGHTS}: damaged, or of another predictor ({reason})"
+            f"{folder / _WEIGHTS}: damaged, or of another predictor ({one_line(error)})"
         ) from None
     here, there = version(_REFITS), provenance.versions.get(_REFITS)
     if kind.startswith("trees-") and here != there:

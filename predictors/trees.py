@@ -27,6 +27,10 @@ _FOLDS = 3
 _SHARES = np.linspace(0, 1, 5)
 
 
+_MOST_TREES = 10_000
+"""Of one kind, in a file: a damaged number would let the fit go on for ever."""
+
+
 @dataclass(frozen=True)
 class TreesSize:
     """How many trees there are.
@@ -115,7 +119,10 @@ class TreesPredictor(Baseline):
     ) -> Self:
         """Fit the same trees again to what `state` gave."""
         graphs = unpack(schema, state)
-        predictor = cls(settings["seed"], settings["valid"], TreesSize(**settings["size"]))
+        size = TreesSize(**settings["size"])
+        if not 0 < min(size.boosted, size.randomised) <= max(vars(size).values()) <= _MOST_TREES:
+            raise ValueError(f"{size}: accepted are up to {_MOST_TREES} trees of each kind")
+        predictor = cls(settings["seed"], settings["valid"], size)
         return predictor._learn(graphs, state["values"], float(state["share"][0]))
 
 

@@ -19,6 +19,7 @@ from brpnas.values import finite, readable
 
 __all__ = [
     "command_line",
+    "error_line",
     "given",
     "note",
     "number",
@@ -31,12 +32,22 @@ __all__ = [
 ]
 
 _LOG_SECONDS = 30.0
+_LONGEST = 2000  # characters of an error
 
 
 def printable(text: object) -> str:
     """Return a text as one line without control characters: names in tables may be hostile."""
     line = " ".join(str(text).split())
     return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def error_line(error: object) -> str:
+    """Return an error as one line of bounded length: it may quote names or values of any length.
+
+    What is wrong comes first in errors, what is accepted last: the middle is left out.
+    """
+    line = printable(error)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 600]} ... {line[-500:]}"
 
 
 def number(value: object) -> str:

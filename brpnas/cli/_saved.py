@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brpnas.datasets import Table, open_table
+from brpnas.errors import DAMAGE, UserError, one_line
 from brpnas.predictors import Prediction, SavedPredictor, load_predictor
 from brpnas.resolver import SPACES, parse_archs, resolve
 
@@ -29,10 +30,16 @@ def predict_rows(
     """Predict the networks of a table, or of some of its rows.
 
     Raises:
-        UserError: the table holds networks of another space.
+        UserError: the table holds networks of another space, or the predictor does not work.
     """
     assert saved.predictor.schema is not None  # noqa: S101 - a loaded predictor was fitted
     space = resolve("space", saved.predictor.schema.space, SPACES)()
     archs = parse_archs(table, space)
     chosen = range(len(table)) if rows is None else np.flatnonzero(rows)
-    return saved.predictor.predict([space.graph(archs[row]) for row in chosen])
+    graphs = [space.graph(archs[row]) for row in chosen]
+    try:
+        return saved.predictor.predict(graphs)
+    except DAMAGE as error:
+        raise UserError(
+            f"the predictor does not work, its file may be damaged ({one_line(error)})"
+        ) from error

@@ -38,7 +38,7 @@ def read_arrays(path: Path, *, labels: bool) -> dict[str, NDArray[Any]]:
         # Opened here, because numpy leaves a file that is no archive open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = ["x", "y"] if labels or "y" in arrays else ["x"]
-            return {name: arrays[name] for name in names}
+            found = {name: arrays[name] for name in names}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except KeyError as error:
@@ -46,6 +46,10 @@ def read_arrays(path: Path, *, labels: bool) -> dict[str, NDArray[Any]]:
         raise UserError(f"{path}: expected {expected} ({error.args[0]})") from None
     except _DAMAGED as error:
         raise UserError(f"{path}: not a readable .npz file ({error})") from None
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # numpy returns other files as they are
+            raise UserError(f"{path}: '{name}' is no array of numpy's")
+    return found
 
 
 def read_npz(path: Path) -> ImageSet:

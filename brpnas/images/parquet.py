@@ -43,6 +43,7 @@ def read_parquet(path: Path, pixels: Pixels) -> ImageSet:
             image = next((name for name in _IMAGES if name in names), None)
             label = next((name for name in _LABELS if name in names), None)
             table = file.read([name for name in (image, label) if name])
+            table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({one_line(error)})") from None
     if image is None:
@@ -66,6 +67,8 @@ def _labels(path: Path, table: Any, name: str) -> NDArray[np.int64]:  # noqa: AN
 
 
 def _column(path: Path, table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    if table.column_names.count(name) != 1:
+        raise UserError(f"{path}: column '{name}' appears twice")
     column = table.column(name)
     if not len(column) or column.null_count:
         raise UserError(

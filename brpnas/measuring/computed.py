@@ -134,8 +134,9 @@ def _form(job: _Job, records: Sequence[ModelRecord]) -> Form:  # noqa: ARG001 - 
 
 
 def _row(record: ModelRecord) -> dict[str, float | str]:
-    if record.error is not None or 0 not in record.rounds:
+    samples = record.rounds[0].samples if 0 in record.rounds else {}
+    if record.error is not None or "latency_ms" not in samples:
         return {"error": record.error or _NOT_YET}
-    columns = {name: values[0] for name, values in record.rounds[0].samples.items()}
+    columns = {name: values[0] for name, values in samples.items()}
     rounded = {name: round(value, _DECIMALS) for name, value in columns.items()}
     return {**rounded, "model_sha256": str(record.sha256)}

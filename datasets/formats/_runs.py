@@ -11,7 +11,7 @@ import pandas as pd
 
 from brpnas.datasets.card import Card
 from brpnas.datasets.table import Table
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 
 # (name of the training in the file, set that was evaluated) -> column
 _ACCURACIES = {
@@ -52,7 +52,7 @@ def network_metrics(budgets: Iterable[tuple[Any, Any]], where: str) -> dict[str,
                 if training in _SUFFIXES:
                     _add_run(values, training, epochs, run)
         return {column: float(np.mean(found)) for column, found in values.items()}
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except DAMAGE as error:
         kind = type(error).__name__
         raise UserError(f"{where}: not a result of the benchmark ({kind}: {error})") from None
 

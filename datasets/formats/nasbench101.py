@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from brpnas.datasets._files import existing_file
 from brpnas.datasets.card import Card
@@ -166,9 +167,14 @@ def _objects(path: Path) -> Iterator[Any]:
 
 def _read_columns(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException):
+        columns = pq.ParquetFile(path).read()
+        columns.validate(full=True)
+        # What pandas wrote beside the columns may be damaged, and is not needed.
+        frame: pd.DataFrame = columns.to_pandas(ignore_metadata=True)
+    except (OSError, ValueError, NotImplementedError, pa.ArrowException):
         raise UserError(f"{path}: not a readable parquet file") from None
+    if "arch" in frame.columns:
+        raise UserError(f"{path}: has a column 'arch' already; rename it")
     for column in ("edge_bits", "ops"):
         if column not in frame.columns:
             raise UserError(f"{path}: no column '{column}'; columns: {', '.join(frame.columns)}")

@@ -148,7 +148,7 @@ def test_ctrl_c_says_how_to_go_on(
         (["--test", "100"], "--train 30, --valid 6 and --test 100 are 136"),
         (["--train", "ten"], "--train 'ten' must be whole numbers"),
         (["--train", "0,10"], "--train must be at least 1, not 0"),
-        (["--train", ""], "--train '' must be whole numbers"),
+        (["--train", ""], "an empty text after --train"),
         (["--space", "darts"], "unknown space 'darts'"),
         (["--executor", "cloud"], "unknown executor 'cloud'"),
         (["--ray-address", "auto"], "goes with the executor 'ray'"),
