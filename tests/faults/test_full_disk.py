@@ -14,6 +14,8 @@ import pytest
 from jobs import JOBS, end, fresh
 from zygote import Zygote
 
+pytestmark = pytest.mark.slow  # tens of seconds each
+
 LIMITS = (4_000, 60_000, 400_000)
 FEW = ("search, table", "measure", "compress")
 

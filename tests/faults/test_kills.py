@@ -10,6 +10,8 @@ import pytest
 from jobs import JOBS, end, fresh, written
 from zygote import Zygote
 
+pytestmark = pytest.mark.slow  # tens of seconds each
+
 FEW, MANY = ("search, table", "measure"), 9
 """Jobs of which the default run kills one process each, and rounds of each job of the slow run."""
 

@@ -11,6 +11,8 @@ import pytest
 from jobs import JOBS, fresh, written
 from zygote import Zygote
 
+pytestmark = pytest.mark.slow  # tens of seconds each
+
 LOCKED = ("search, table", "search, training", "search, low rank")
 
 

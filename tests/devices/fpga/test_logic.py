@@ -72,7 +72,7 @@ def test_copies_and_modules_add_up() -> None:
 
 
 def test_the_page_states_the_errors_of_the_card() -> None:
-    page = (_ROOT / "docs" / "fpga.md").read_text()
+    page = (_ROOT / "docs" / "results.md").read_text()
     for kind, errors in card()["error_pct"].items():
         numbers = [number for resource in RESOURCES for number in errors[resource]]
         shown = " | ".join(f"{number:.2f}" for number in numbers)
