@@ -14,7 +14,7 @@ import pytest
 from jobs import JOBS, end, fresh
 from zygote import Zygote
 
-pytestmark = pytest.mark.slow  # tens of seconds each
+pytestmark = pytest.mark.faults
 
 LIMITS = (4_000, 60_000, 400_000)
 FEW = ("search, table", "measure", "compress")
@@ -52,7 +52,6 @@ def test_a_full_disk_is_said_and_loses_nothing(
     _fill(name, zygote, inputs, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in JOBS if name not in FEW])
 def test_other_commands_on_a_full_disk(
     name: str, zygote: Zygote, inputs: Path, tmp_path: Path

@@ -10,7 +10,7 @@ import pytest
 from jobs import JOBS, end, fresh, written
 from zygote import Zygote
 
-pytestmark = pytest.mark.slow  # tens of seconds each
+pytestmark = pytest.mark.faults
 
 FEW, MANY = ("search, table", "measure"), 9
 """Jobs of which the default run kills one process each, and rounds of each job of the slow run."""
@@ -44,7 +44,6 @@ def test_a_kill_loses_nothing(name: str, zygote: Zygote, inputs: Path, tmp_path:
     _rounds(name, 1, 0, zygote, inputs, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
 def test_many_kills_lose_nothing(name: str, zygote: Zygote, inputs: Path, tmp_path: Path) -> None:
     killed = _rounds(name, MANY, time.time_ns(), zygote, inputs, tmp_path)

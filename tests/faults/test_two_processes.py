@@ -11,7 +11,7 @@ import pytest
 from jobs import JOBS, fresh, written
 from zygote import Zygote
 
-pytestmark = pytest.mark.slow  # tens of seconds each
+pytestmark = pytest.mark.faults
 
 LOCKED = ("search, table", "search, training", "search, low rank")
 
@@ -37,7 +37,6 @@ def test_a_second_process_is_refused_while_the_first_runs(
     assert job.found(here) == job.found(whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
 def test_both_start_at_once(name: str, zygote: Zygote, inputs: Path, tmp_path: Path) -> None:
     job, here = JOBS[name], fresh(inputs, tmp_path / "here")
