@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brpnas.datasets import Selection, Table, content_sha256
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 from brpnas.executors import Executor, InProcess
 from brpnas.files import replace_file
 from brpnas.judging import LEVELS, Case, Fit, Score, draw, judge, rows_to_use, try_out
@@ -305,7 +305,7 @@ def _kept(folder: Path, case: Case) -> Fit | None:
         return Fit(case, score and _score(score), content["error"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, *DAMAGE):
         raise UserError(f"{path}: damaged; delete it, and the fit is done again") from None
 
 

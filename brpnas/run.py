@@ -25,7 +25,7 @@ from typing import IO, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 from brpnas.files import replace_file, temporary
 from brpnas.values import finite
 
@@ -297,7 +297,7 @@ def _read_trace(path: Path) -> list[Step]:
     try:
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         table.validate(full=True)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, *DAMAGE) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     metrics = [name for name in table.column_names if name not in (*_FIXED, "error")]
     if table.schema.remove_metadata() != _schema(metrics):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from brpnas.datasets._files import existing_file
 from brpnas.datasets.card import Card
 from brpnas.datasets.table import Table, content_sha256
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 
 __all__ = ["SUFFIXES", "check_writable", "read_table", "write_table"]
 
@@ -35,7 +35,7 @@ def read_table(path: Path | str) -> Table:
     existing_file(path)
     try:
         frame, card = _read_parquet(path) if suffix == ".parquet" else _read_csv(path)
-    except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, *DAMAGE) as error:
         kind = suffix.removeprefix(".")
         raise UserError(f"{path}: not a readable {kind} file ({_first_line(error)})") from None
     return Table(frame, card or Card(title=path.name), path.name)

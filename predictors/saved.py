@@ -164,7 +164,7 @@ def load_predictor(folder: Path) -> SavedPredictor:
         settings = dict(description["settings"])
     except KeyError as error:
         raise UserError(f"{path}: not the description of a predictor: {error} is missing") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: not the description of a predictor ({error!r})") from None
     try:
         predictor = made.restored(settings, schema, load_file(folder / _WEIGHTS))

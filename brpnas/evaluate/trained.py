@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from brpnas.errors import DAMAGE
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.evaluate.images import Split
 from brpnas.evaluate.training import Protocol, accuracy_pct, train
@@ -124,7 +125,7 @@ def _read_metrics(path: Path) -> dict[str, float] | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text())
         return {str(name): float(value) for name, value in content["metrics"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, *DAMAGE):
         return None
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from brpnas.errors import UserError, one_line
+from brpnas.errors import DAMAGE, UserError, one_line
 from brpnas.images.decoding import Pixels, decode_all
 from brpnas.images.image_set import ImageSet
 
@@ -44,7 +44,7 @@ def read_parquet(path: Path, pixels: Pixels) -> ImageSet:
             label = next((name for name in _LABELS if name in names), None)
             table = file.read([name for name in (image, label) if name])
             table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+    except (OSError, pa.ArrowException, *DAMAGE) as error:
         raise UserError(f"{path}: not a readable Parquet file ({one_line(error)})") from None
     if image is None:
         raise UserError(

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from brpnas.errors import UserError, one_line
+from brpnas.errors import DAMAGE, UserError, one_line
 from brpnas.files import replace_file
 from brpnas.lowrank.cache import model_hash
 from brpnas.lowrank.layers import Layers, evaluation
@@ -116,13 +116,13 @@ def read_recipe(path: Path) -> Recipe:
         for name, text in description["choices"].items():
             try:
                 choices[str(name)] = Choice.parse(str(text))
-            except (UserError, ValueError) as error:  # a number of thousands of digits
+            except (UserError, *DAMAGE) as error:
                 raise UserError(f"{path}: layer '{name}': {one_line(error)}") from None
         hashes = (str(description["model_sha256"]), str(description["weights_sha256"]))
         method, source = str(description["method"]), str(description.get("source", ""))
     except KeyError as error:
         raise UserError(f"{path}: not a recipe: {error} is missing") from None
-    except (TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: not a recipe ({one_line(error)})") from None
     weights = path.with_suffix(".safetensors")
     try:
@@ -130,7 +130,7 @@ def read_recipe(path: Path) -> Recipe:
         if hashlib.sha256(content).hexdigest() != hashes[1]:
             raise UserError(f"{weights}: not the weights that {path.name} was written with")
         state = load(content)
-    except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, SafetensorError, *DAMAGE) as error:
         raise UserError(f"{weights}: not readable ({one_line(error)})") from None
     return Recipe(hashes[0], choices, method, state, source)
 
@@ -158,7 +158,7 @@ def apply_recipe(recipe: Recipe, model: nn.Module, layers: Layers) -> tuple[nn.M
         compressed.load_state_dict(recipe.state)
         for name in report.replaced:
             _check_shape(name, compressed.get_submodule(name), layers)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except DAMAGE as error:
         raise UserError(f"the recipe's weights do not fit: {one_line(error)}") from None
     return compressed, report
 

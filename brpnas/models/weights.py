@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from brpnas.errors import UserError, one_line
+from brpnas.errors import DAMAGE, UserError, one_line
 
 __all__ = ["check_finite", "fill", "read_metadata", "read_weights"]
 
@@ -29,7 +29,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_tensors(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         hint = ""
         if path.suffix in (".pt", ".pth", ".th", ".bin", ".ckpt"):
             hint = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 from brpnas.judging import LEVELS
 from brpnas.report.conditions import provenance
 from brpnas.report.interactive import hover
@@ -72,7 +72,7 @@ def _read(folder: Path) -> Iterator[dict[str, Any]]:
         try:
             fit = json.loads(path.read_text(encoding="utf-8"))
             yield {"case": dict(fit["case"]), "score": fit["score"]}
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        except (OSError, *DAMAGE):
             raise UserError(f"{path}: damaged; delete it, and the fit is done again") from None
 
 

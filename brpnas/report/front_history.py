@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 from brpnas.search import on_front
 
 __all__ = ["FrontHistory", "Version", "choices_of", "read_front_history"]
@@ -114,7 +114,7 @@ def read_front_history(folder: Path) -> FrontHistory:
         )
         if result is not None and not (history.whole > 0 and history.front):
             raise ValueError("the result in run.json is of no front")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(
             f"{folder}: not the run folder of a search with --space lowrank ({error})"
         ) from None

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 
 __all__ = ["History", "good_range", "read_history"]
 
@@ -91,7 +91,7 @@ def read_history(folder: Path) -> History:
         missing = {*wanted, *dict(history.limits), "arch", "origin", "iteration"} - {*trace.columns}
         if missing:
             raise ValueError(f"no column {', '.join(sorted(missing))} in trace.parquet")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(f"{folder}: not the run folder of a search ({error})") from None
     return history
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 
 from brpnas.datasets.storage import SUFFIXES
-from brpnas.errors import UserError, one_line
+from brpnas.errors import DAMAGE, UserError, one_line
 from brpnas.report.comparison import write_comparison
 from brpnas.report.fits_summary import summarise_fits
 from brpnas.report.fpga import summarise_design, write_design_report
@@ -23,7 +23,6 @@ from brpnas.report.table_page import summarise_table, write_table_report
 __all__ = ["write_reports"]
 
 _COMPARED = Path("comparison.html")
-_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _damage_named(run: Path) -> Iterator[None]:
     """Turn what reading a file in which values have other types ends with into a line."""
     try:
         yield
-    except (*_DAMAGE, jinja2.UndefinedError) as error:
+    except (*DAMAGE, jinja2.UndefinedError) as error:
         raise UserError(f"{run}: damaged: {one_line(error)}") from error
 
 
@@ -114,6 +113,6 @@ def _asked(folder: Path) -> dict[str, object]:
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         return dict(record["arguments"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, *DAMAGE) as error:
         why = one_line(error)
         raise UserError(f"{folder}: not a run folder ({why}); {_ACCEPTED}") from None

@@ -19,7 +19,7 @@ from brpnas.datasets._files import existing_file
 from brpnas.datasets.card import Card
 from brpnas.datasets.formats._records import fields, records
 from brpnas.datasets.table import Table
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 from brpnas.spaces import Cell101, NASBench101
 
 __all__ = ["read"]
@@ -106,7 +106,7 @@ def _tfrecord_runs(path: Path) -> Iterator[_Run]:
         try:
             _, epochs, matrix, operations, metrics = json.loads(record)
             yield _Run(_arch(matrix, operations), int(epochs), _final(base64.b64decode(metrics)))
-        except (ValueError, TypeError, RecursionError, UserError) as error:
+        except (UserError, *DAMAGE) as error:
             raise UserError(f"{path}: record {number}: {error}") from None
 
 
@@ -149,7 +149,7 @@ def _json_runs(path: Path) -> Iterator[_Run]:
             )
         except KeyError as error:
             raise UserError(f"{path}: entry {number}: no key {error}") from None
-        except (AttributeError, TypeError, ValueError, UserError) as error:
+        except (UserError, *DAMAGE) as error:
             raise UserError(f"{path}: entry {number}: {error}") from None
 
 
@@ -171,7 +171,7 @@ def _read_columns(path: Path) -> pd.DataFrame:
         columns.validate(full=True)
         # What pandas wrote beside the columns may be damaged, and is not needed.
         frame: pd.DataFrame = columns.to_pandas(ignore_metadata=True)
-    except (OSError, ValueError, NotImplementedError, pa.ArrowException):
+    except (OSError, pa.ArrowException, *DAMAGE):
         raise UserError(f"{path}: not a readable parquet file") from None
     if "arch" in frame.columns:
         raise UserError(f"{path}: has a column 'arch' already; rename it")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brpnas.devices.fpga.layers import LAYERS, OPERATIONS, padded
 from brpnas.devices.fpga.logic import count_logic
-from brpnas.errors import UserError, one_line, unknown_name
+from brpnas.errors import DAMAGE, UserError, one_line, unknown_name
 
 __all__ = ["COSTS", "evaluate_layers", "read_columns"]
 
@@ -177,7 +177,7 @@ def _ports(block: _Block, table: pd.DataFrame) -> dict[str, Array]:
         return {name: np.empty(0) for name in _SUMMARIES}
     try:
         channels = np.concatenate(ports.tolist()).astype(np.float64).reshape(lengths.sum())
-    except (TypeError, ValueError):
+    except DAMAGE:
         raise UserError(f"concat layers: channels must be lists of {_SIZE}") from None
     starts = np.cumsum(lengths) - lengths
     good = np.logical_and.reduceat(_SIZE.holds(channels), starts)

@@ -20,7 +20,7 @@ from brpnas.devices.fpga.network import INPUT, Network, Node
 from brpnas.devices.fpga.partition import Segment
 from brpnas.devices.fpga.platform import Platform
 from brpnas.devices.fpga.problem import Problem
-from brpnas.errors import UserError, one_line
+from brpnas.errors import DAMAGE, UserError, one_line
 
 __all__ = [
     "DESIGN_FORMAT",
@@ -164,7 +164,7 @@ def read_design(path: Path) -> Design:
         raise UserError(f"{path}: {error}") from None
     except KeyError as error:
         raise UserError(f"{path}: damaged: {error} is missing") from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: damaged: {one_line(error)}") from None
 
 

@@ -139,13 +139,22 @@ def test_damage_is_said_in_a_line(
     _check(form, tmp_path, max(2, round(FEW * form.share)), always_the_same=True)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_audited")
+@pytest.mark.parametrize(
+    "always_the_same",
+    [
+        # What a change is held to must not depend on chance.
+        pytest.param(True, id="the_same", marks=pytest.mark.slow),
+        pytest.param(False, id="anew", marks=pytest.mark.faults),
+    ],
+)
 @pytest.mark.parametrize("name", FORMATS)
-def test_much_damage(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_damage(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, always_the_same: bool
+) -> None:
     monkeypatch.chdir(tmp_path)
     form = FORMATS[name]
-    _check(form, tmp_path, round(MANY * form.share), always_the_same=False)
+    _check(form, tmp_path, round(MANY * form.share), always_the_same=always_the_same)
 
 
 def test_there_are_ten_thousand_inputs() -> None:

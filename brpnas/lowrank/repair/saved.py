@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 from brpnas.files import replace_file
 from brpnas.lowrank.cache import model_hash
 
@@ -45,7 +45,7 @@ class Saved:
             digest = state.pop("sha256")
             if bytes(digest.tolist()).hex() != model_hash(state):
                 raise ValueError("its hash is another")
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, *DAMAGE) as error:
             _log.warning("%s: damaged (%s); training starts again", self._path, error)
             return 0
         with torch.no_grad():
