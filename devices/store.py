@@ -134,7 +134,7 @@ class Store:
         """Return what the store holds measurements of, oldest first."""
         with self._said_plainly():
             rows = self._db.execute("SELECT id, description FROM series ORDER BY id").fetchall()
-        return [Series(number, self._object(text)) for number, text in rows]
+        return [Series(number, self._description(text)) for number, text in rows]
 
     def series(self, description: Mapping[str, Any]) -> Series:
         """Return the series of exactly this description; made if it is new."""
@@ -238,6 +238,13 @@ class Store:
         except (TypeError, ValueError, OverflowError):
             raise self._damaged(text) from None
         if not all(found.values()):
+            raise self._damaged(text)
+        return found
+
+    def _description(self, text: str) -> dict[str, Any]:
+        found = self._object(text)
+        device = found.get("device")
+        if not isinstance(device, dict) or not {"serial", "name"} & device.keys():
             raise self._damaged(text)
         return found
 

@@ -140,6 +140,8 @@ class _Eagle(Baseline):
     ) -> Self:
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = cls(settings["seed"], settings["valid"], EagleSize(**settings["size"]))
+        if predictor.size.layers > len(state):  # or a damaged number would take hours to build
+            raise ValueError(f"{predictor.size.layers} layers of {len(state)} arrays")
         network = predictor._fresh(schema)
         network.load_state_dict(
             {name: torch.from_numpy(state[name]) for name in network.state_dict()}

@@ -103,6 +103,8 @@ class _GCN(SavablePredictor):
             Training(**settings["training"]),
         )
         predictor.schema = schema
+        if predictor.size.layers > len(state):  # or a damaged number would take hours to build
+            raise ValueError(f"{predictor.size.layers} layers of {len(state)} arrays")
         size = NetworkSize(len(schema.operations), len(schema.numbers), **settings["size"])
         network = GraphNetwork(size)
         network.load_state_dict(
