@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
-from brpnas.errors import DAMAGE
+from brpnas.errors import DAMAGE, UserError
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.evaluate.images import Split
 from brpnas.evaluate.training import Protocol, accuracy_pct, train
@@ -22,9 +22,20 @@ from brpnas.files import replace_file
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Architecture, NetworkShape, Space
 
-__all__ = ["Training", "TrainingEvaluator"]
+__all__ = ["Training", "TrainingEvaluator", "Unwritten"]
 
 A = TypeVar("A", bound=Architecture)
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """What a training ends with on a full disk, or without its images.
+
+    Attributes:
+        reason: names the file.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -52,12 +63,19 @@ class Training(Generic[A]):
     folder: Path
     keep_weights: bool = True
 
-    def __call__(self, arch: A) -> dict[str, float]:
+    def __call__(self, arch: A) -> dict[str, float] | Unwritten:
         """Train one network on one thread, so that the result is the same in any process.
 
         Returns:
-            The accuracies in percent, as named by `metrics`, and ``params_m`` of one replica.
+            The accuracies in percent, as named by `metrics`, and ``params_m`` of one replica; or
+            why files cannot be read or written, which is no fault of the network's.
         """
+        try:
+            return self._kept_or_trained(arch)
+        except OSError as error:
+            return Unwritten(f"{error.filename or self.folder}: {error.strerror or error}")
+
+    def _kept_or_trained(self, arch: A) -> dict[str, float]:
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = self.folder / self._digest(arch)
         result = stem.with_suffix(".json")
@@ -99,7 +117,8 @@ class Training(Generic[A]):
         metrics["params_m"] = weights / self.protocol.seeds / 1e6
         if self.keep_weights:
             state = {name: value.contiguous() for name, value in network.state_dict().items()}
-            save_file(state, stem.with_suffix(".safetensors"), {"arch": str(arch)})
+            weights_file = stem.with_suffix(".safetensors")
+            replace_file(weights_file, save(state, {"arch": str(arch)}))
         return metrics
 
     def _build(self, arch: A, split: Split) -> nn.Module:
@@ -144,8 +163,14 @@ class TrainingEvaluator(Evaluator[A]):
         self.metrics = training.metrics(test=test)
 
     def evaluate(self, archs: Sequence[A]) -> Iterator[Evaluation]:
-        """Yield the accuracies of each network, in order; a training that fails gives NaN."""
+        """Yield the accuracies of each network, in order; a training that fails gives NaN.
+
+        Raises:
+            UserError: files cannot be read or written; what was trained before is kept.
+        """
         for outcome in self.executor.run(self.training, archs):
+            if isinstance(outcome.value, Unwritten):
+                raise UserError(outcome.value.reason)
             if outcome.value is None:
                 missing = dict.fromkeys(self.metrics, float("nan"))
                 yield Evaluation(missing, outcome.error)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 import executor_work as work
 import pytest
+from ray_nodes import two_nodes
 
 from brpnas.executors import Outcome, RayCluster
 
@@ -55,21 +55,10 @@ def test_a_connection_that_was_there_is_used_and_left(capfd: pytest.CaptureFixtu
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head that runs nothing, and two nodes of one core."""
+def cluster() -> Iterator[Any]:
     pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    # Nodes find what workers import by the environment that they are started with.
-    monkeypatch.setenv("PYTHONPATH", str(Path(work.__file__).parent))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        for _ in range(2):
-            made.add_node(num_cpus=1)
+    with two_nodes() as made:
         yield made
-    finally:
-        with contextlib.suppress(Exception):  # a node is gone already
-            made.shutdown()
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from jobs import JOBS, end, fresh
 from zygote import Zygote
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 LIMITS = (4_000, 60_000, 400_000)
 FEW = ("search, table", "measure", "compress")

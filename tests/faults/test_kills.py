@@ -10,10 +10,8 @@ import pytest
 from jobs import JOBS, end, fresh, written
 from zygote import Zygote
 
-pytestmark = pytest.mark.faults
-
 FEW, MANY = ("search, table", "measure"), 9
-"""Jobs of which the default run kills one process each, and rounds of each job of the slow run."""
+"""Jobs of which the slow tests kill one process each, and rounds of each job by hand."""
 
 
 def _rounds(name: str, count: int, seed: int, zygote: Zygote, inputs: Path, folder: Path) -> int:
@@ -39,11 +37,13 @@ def _rounds(name: str, count: int, seed: int, zygote: Zygote, inputs: Path, fold
     return killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_a_kill_loses_nothing(name: str, zygote: Zygote, inputs: Path, tmp_path: Path) -> None:
     _rounds(name, 1, 0, zygote, inputs, tmp_path)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", JOBS)
 def test_many_kills_lose_nothing(name: str, zygote: Zygote, inputs: Path, tmp_path: Path) -> None:
     killed = _rounds(name, MANY, time.time_ns(), zygote, inputs, tmp_path)

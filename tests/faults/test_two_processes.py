@@ -11,7 +11,7 @@ import pytest
 from jobs import JOBS, fresh, written
 from zygote import Zygote
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 LOCKED = ("search, table", "search, training", "search, low rank")
 
