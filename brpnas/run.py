@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import platform
 import shutil
@@ -37,6 +38,7 @@ _FIXED = {
     "iteration": pa.int64(),
     "origin": pa.string(),
     "arch": pa.string(),
+    "expected": pa.float64(),
 }
 _SAVE_SECONDS = 0.5  # a row is on the disk within a second, the writing included
 
@@ -51,6 +53,7 @@ class Step:
         arch: the network's text.
         metrics: every metric of the evaluator, in its order; NaN where missing.
         error: why the evaluation failed, or None.
+        expected: what the strategy expected of the objective; NaN if nothing.
     """
 
     iteration: int
@@ -58,6 +61,7 @@ class Step:
     arch: str
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    expected: float = math.nan
 
 
 class Run:
@@ -315,6 +319,7 @@ def _read_trace(path: Path) -> list[Step]:
             arch=columns["arch"][row],
             metrics={name: columns[name][row] for name in metrics},
             error=columns["error"][row],
+            expected=columns["expected"][row],
         )
         for row in range(table.num_rows)
     ]
@@ -331,6 +336,7 @@ def _trace_bytes(steps: list[Step]) -> pa.Buffer:
         [step.iteration for step in steps],
         [step.origin for step in steps],
         [step.arch for step in steps],
+        [step.expected for step in steps],
         *([step.metrics[name] for step in steps] for name in metrics),
         [step.error for step in steps],
     ]

@@ -44,7 +44,7 @@ __all__ = [
     "with_fpga",
 ]
 
-_TRACE_COLUMNS = ("step", "iteration", "origin", "error")
+_TRACE_COLUMNS = ("step", "iteration", "origin", "expected", "error")
 
 
 @dataclass(frozen=True)

@@ -296,7 +296,7 @@ def test_every_key_of_a_file_is_described(tmp_path: Path) -> None:
         run.append(Step(0, "random", "a", {"x": 1.0}))
         run.finish({})
     record = json.loads((tmp_path / "run/run.json").read_text())
-    keys |= {*record, *record["versions"], "step", "iteration", "origin", "arch", "error"}
+    keys |= {*record, *record["versions"], "step", "iteration", "origin", "arch", "expected"}
     model = nn.Sequential(nn.Linear(2, 2))
     save_recipe(tmp_path / "r.json", model, model, Report({}, {}), "none")
     keys |= set(json.loads((tmp_path / "r.json").read_text()))

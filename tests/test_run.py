@@ -62,6 +62,7 @@ def test_trace_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         "iteration",
         "origin",
         "arch",
+        "expected",
         "accuracy_pct",
         "latency_ms",
         "error",

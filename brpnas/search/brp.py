@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -172,7 +173,7 @@ class BRPSearch(Strategy[A]):
             return [
                 Candidate(arch, "random", self._iteration) for arch in drawn if arch is not None
             ]
-        order, fitting = ranking
+        order, fitting, expected = ranking
         final = self._iteration == self._schedule.iterations
         top = size if final else round(size * self._schedule.top_share)
         # The window shrinks with the ranking's growing trust, but always holds a full round.
@@ -180,16 +181,23 @@ class BRPSearch(Strategy[A]):
         explored = self._rng.choice(window, size - top, replace=False)
         origins = ["final" if final else "top"] * top + ["explore"] * (size - top)
         return [
-            Candidate(self._unseen.take(self._problem.pool[place]), origin, self._iteration)
+            Candidate(
+                self._unseen.take(self._problem.pool[place]),
+                origin,
+                self._iteration,
+                expected.get(place, math.nan),
+            )
             for place, origin in zip([*order[:top], *explored], origins, strict=True)
         ]
 
-    def _rank(self, places: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], int] | None:
+    def _rank(
+        self, places: NDArray[np.int64], size: int
+    ) -> tuple[NDArray[np.int64], int, dict[int, float]] | None:
         """Order networks from best to worst, those expected to break a limit behind all others.
 
         Returns:
-            Places in that order (at least ``size``) and how many of them are expected to keep
-            all limits; None if the ranker cannot be fitted.
+            Places in that order (at least ``size``), how many of them are expected to keep
+            all limits, and the scores of those; None if the ranker cannot be fitted.
         """
         functions = self._functions
         seed = int(self._rng.integers(2**31))
@@ -207,11 +215,12 @@ class BRPSearch(Strategy[A]):
         fitting = places[excess == 0]
         last = self._iteration == self._schedule.iterations
         new = fitting if last else self._one_writing_each(fitting)
-        order = new[ranker.rank([functions[place] for place in new])] if len(new) else new
+        scores = ranker.predict([functions[place] for place in new]).mean if len(new) else new
+        order = new[np.argsort(-scores, kind="stable")]
         if len(order) < size:
             nearest = places[np.argsort(excess, kind="stable")][len(fitting) :]
             order = np.concatenate([order, nearest, np.setdiff1d(fitting, new)])
-        return order, len(new)
+        return order, len(new), dict(zip(new.tolist(), scores.tolist(), strict=True))
 
     def _one_writing_each(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the first network of each function that needs one."""

@@ -127,6 +127,7 @@ def _answer(
             arch=str(candidate.arch),
             metrics={name: evaluation.metrics.get(name, np.nan) for name in evaluator.metrics},
             error=evaluation.error,
+            expected=candidate.expected,
         )
         if run:
             run.append(step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -76,11 +77,14 @@ class Candidate(Generic[A]):
         origin: ``random``, ``top`` (best predicted), ``explore`` (drawn among the well
             predicted), ``final``, or what else a strategy does (``mutation``, ``neighbour``, ...).
         iteration: the round of the strategy, from 0.
+        expected: of the objective, in the unit of the strategy's predictor, which may be of this
+            round alone: the larger, the better. NaN where nothing was expected.
     """
 
     arch: A
     origin: str
     iteration: int
+    expected: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def test_result_trace_and_files(
     assert (result["evaluations"], result["run"]) == (30, "run")
     rows = trace("run")
     metrics = ["accuracy_pct", "test_acc_pct", "latency_ms", "params"]
-    assert list(rows) == ["step", "iteration", "origin", "arch", *metrics, "error"]
+    assert list(rows) == ["step", "iteration", "origin", "arch", "expected", *metrics, "error"]
     best = rows[(rows.latency_ms <= 5) & (rows.params <= 5)].nlargest(1, "accuracy_pct").iloc[0]
     assert result["best"] == best[["arch", *metrics]].to_dict()
     names = {path.name for path in (tmp_path / "run").iterdir()}

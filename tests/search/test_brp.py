@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Self
@@ -141,6 +142,9 @@ def test_explores_within_the_best_half_at_first() -> None:
     order = [left[i] for i in ranker.rank([graphs[arch] for arch in left])]
     assert [c.arch for c in asked if c.origin == "top"] == order[:10]
     assert {c.arch for c in asked if c.origin == "explore"} <= set(order[10 : len(left) // 2])
+    scores = dict(zip(left, ranker.predict([graphs[arch] for arch in left]).mean, strict=True))
+    assert [c.expected for c in asked] == [scores[c.arch] for c in asked]
+    assert all(math.isnan(c.expected) for c in known)
 
 
 def test_beats_random() -> None:

@@ -90,7 +90,7 @@ def test_trace_holds_every_metric_of_every_network_in_order(tmp_path: Path) -> N
     result, _ = run_search(tmp_path)
     frame = trace(tmp_path)
     metrics = ["accuracy_pct", "latency_ms", "params"]
-    assert list(frame) == ["step", "iteration", "origin", "arch", *metrics, "error"]
+    assert list(frame) == ["step", "iteration", "origin", "arch", "expected", *metrics, "error"]
     assert list(frame.step) == list(range(BUDGET))
     assert frame.arch.is_unique
     failed = frame.accuracy_pct.isna()

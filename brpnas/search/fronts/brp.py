@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,15 +134,15 @@ class BRPFront(Strategy[LowRankNetwork]):
         self._weights = layer_weights(damages, values)
         archs = self._candidates()
         graphs = [self._space.graph(arch) for arch in archs]
-        objectives = self._predict(archs, graphs) if archs else None
-        if objectives is None:
+        expected = self._predict(archs, graphs) if archs else None
+        if expected is None:
             self._take_random(size)
             return
         final = self._iteration == len(self._rounds) - 1
         top = size if final else size - round(size * _EXPLORED)
         costs = self._costs(archs, graphs)
         # What is expected to be too dear comes last, whatever else is expected of it.
-        objectives[costs > self._problem.span[1] * (1 + 1e-9)] = -np.inf
+        objectives = np.where(costs > self._problem.span[1] * (1 + 1e-9), -np.inf, expected)
         best, drawn = choose(
             (np.array([self._shares[arch] for arch in measured]), values),
             costs,
@@ -150,11 +152,16 @@ class BRPFront(Strategy[LowRankNetwork]):
             0.5**self._iteration,
             self._rng,
         )
-        self._take([archs[row] for row in best], "final" if final else "top")
-        self._take([archs[row] for row in drawn], "explore")
+        for chosen, origin in ((best, "final" if final else "top"), (drawn, "explore")):
+            self._take([archs[row] for row in chosen], origin, expected[chosen].tolist())
 
-    def _take(self, archs: Sequence[LowRankNetwork], origin: str) -> None:
-        self._plan += [Candidate(arch, origin, self._iteration) for arch in archs]
+    def _take(
+        self, archs: Sequence[LowRankNetwork], origin: str, expected: Sequence[float] | None = None
+    ) -> None:
+        self._plan += [
+            Candidate(arch, origin, self._iteration, value)
+            for arch, value in zip(archs, expected or repeat(math.nan, len(archs)), strict=True)
+        ]
         self._asked.update(archs)
 
     def _take_random(self, size: int) -> None:
