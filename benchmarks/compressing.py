@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brpnas.compressing.searching import Settings, search_versions
+from brpnas.compressing.searching import SearchSettings, search_versions
 from brpnas.compressing.subject import Subject, prepare, read_subject
 from brpnas.evaluate.compressed import accuracy_pct
 from brpnas.lowrank import replace
@@ -85,7 +85,7 @@ def main() -> None:
         print(f"seed {seed}: {whole:.2f}% as it is; prepared in {prepared:.0f} s")
         for strategy in options.strategy:
             started = time.process_time()
-            settings = Settings(
+            settings = SearchSettings(
                 strategy, options.predictor, options.cost, options.budget, seed=seed
             )
             with tempfile.TemporaryDirectory() as folder, Run(folder, {}, seed) as run:
@@ -125,7 +125,7 @@ def finished(
         subject.model,
         smaller,
         choices,
-        subject.images.calibration,
+        subject.images.fitted[0],
         bounds=subject.images.bounds,
         seed=seed,
     )

@@ -21,8 +21,8 @@ import numpy as np
 from compressing import quiet
 from numpy.typing import NDArray
 
-from brpnas.compressing.costs import Device, open_device
-from brpnas.compressing.searching import Settings, search_versions
+from brpnas.compressing.costs import LatencySource, open_device
+from brpnas.compressing.searching import SearchSettings, search_versions
 from brpnas.compressing.subject import Subject, prepare, read_subject
 from brpnas.evaluate.compressed import accuracy_pct
 from brpnas.predictors import PREDICTORS
@@ -64,7 +64,7 @@ def main() -> None:
         for cost in ("macs", "latency"):
             subject = prepare(loaded, images, cost=cost, seed=options.seed, bars=quiet)
             run = stack.enter_context(Run(options.out / cost, {}, options.seed, resume=True))
-            settings = Settings(
+            settings = SearchSettings(
                 options.strategy, options.predictor, cost, options.budget, seed=options.seed
             )
             searched = search_versions(subject, settings, device, run, quiet)
@@ -77,7 +77,11 @@ def main() -> None:
 
 
 def compare(
-    subject: Subject, device: Device, traces: dict[str, list[Step]], whole: float, predictor: str
+    subject: Subject,
+    device: LatencySource,
+    traces: dict[str, list[Step]],
+    whole: float,
+    predictor: str,
 ) -> dict[str, Any]:
     """Test the best versions at each latency, and judge the predictions of the second front."""
     assert subject.images.test is not None
@@ -133,7 +137,9 @@ def saved(traces: dict[str, list[Step]]) -> list[float]:
     return [float(100 * (1 - b / a)) for a, b in zip(by["macs"], by["latency"], strict=True)]
 
 
-def predicted(subject: Subject, device: Device, steps: list[Step], name: str) -> dict[str, float]:
+def predicted(
+    subject: Subject, device: LatencySource, steps: list[Step], name: str
+) -> dict[str, float]:
     """Predict the front's latencies from all other versions, and from none of it."""
     latency, fidelity = columns(steps)
     front = on_front(latency, fidelity)

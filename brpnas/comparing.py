@@ -23,7 +23,7 @@ from brpnas.executors import Executor, InProcess
 from brpnas.files import replace_file
 from brpnas.judging import LEVELS, Case, Fit, Score, draw, judge, rows_to_use, try_out
 from brpnas.predictors import Predictor, Quality
-from brpnas.report.predictor_plots import save_predictor_plots
+from brpnas.report.predictor_png import save_predictor_plots
 from brpnas.resolver import parse_archs
 from brpnas.run import Run
 from brpnas.spaces import FiniteSpace, Graph

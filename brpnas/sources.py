@@ -201,11 +201,15 @@ def training_source(
     Raises:
         UserError: images that cannot be used.
     """
+    # Workers on other machines run in other folders.
+    files = ImageFiles(
+        files.train.absolute(), files.test and files.test.absolute(), files.valid_fraction
+    )
     load = functools.partial(_load, files, seed)
     split = load()  # so that bad files are an error before the first network, not in each
     identity = files.identity()
     training: Training[Any] = Training(
-        space, shape, protocol, load, repr(sorted(identity.items())), seed, folder
+        space, shape, protocol, load, repr(sorted(identity.items())), seed, folder.absolute()
     )
     pool = list(dict.fromkeys(map(space.canonical, space)))
     evaluator = TrainingEvaluator(training, executor, test=split.test is not None)

@@ -1,8 +1,8 @@
 """What a network costs on hardware, measured or computed.
 
 A ``Device`` measures a torch module and returns a ``Measurement``: every sample with its unit and
-the conditions under which it was taken. A ``LiteRTDevice`` times TFLite models, of which a
-``Sweep`` measures many.
+the conditions under which it was taken. A ``LiteRTDevice`` times TFLite models, of which
+``sweep`` measures many.
 """
 
 if __name__ != "brpnas.devices":
@@ -11,9 +11,6 @@ if __name__ != "brpnas.devices":
 from brpnas.devices.device import Device, Measurement
 from brpnas.devices.litert import DeviceLostError, LiteRTDevice, ModelError
 from brpnas.devices.local import LocalDevice
-from brpnas.devices.macs import MacCounter
-from brpnas.devices.store import Series, Store
-from brpnas.devices.sweep import Sweep, SweepResult
 from brpnas.devices.tflite import TFLiteModel
 from brpnas.devices.timing import Round, TimingPlan
 
@@ -22,14 +19,9 @@ __all__ = [
     "DeviceLostError",
     "LiteRTDevice",
     "LocalDevice",
-    "MacCounter",
     "Measurement",
     "ModelError",
     "Round",
-    "Series",
-    "Store",
-    "Sweep",
-    "SweepResult",
     "TFLiteModel",
     "TimingPlan",
 ]

@@ -18,7 +18,7 @@ class Measurement:
 
     Attributes:
         samples: every value that was taken, in the order of time; one if it was computed.
-        unit: of each sample, such as ``"ms"`` or ``"macs"``; less is better.
+        unit: of each sample, such as ``"ms"``; less is better.
         conditions: under which the samples were taken, for a person to read.
 
     Raises:

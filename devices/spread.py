@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -135,8 +134,7 @@ class SpreadSweep:
             for start in range(0, len(todo), _SHARE)
             for part in [todo[start : start + _SHARE]]
         ]
-        began, failed = time.perf_counter(), 0
-        alone: list[_Share] = []
+        failed, alone = 0, list[_Share]()
         for place, outcome in self.executor.as_completed(_call, shares):
             share = shares[place]
             if outcome.value is None:
@@ -150,8 +148,7 @@ class SpreadSweep:
             reason = f"its worker failed: {(outcome.error or '')[:300]}"
             failed += self._keep(share, outcome.value or _Shared(failures={source.key: reason}))
             work.count(share.rounds)
-        seconds = time.perf_counter() - began
-        return SweepResult(work.models - failed, failed, None, seconds)
+        return SweepResult(work.models - failed, failed, None)
 
     def _keep(self, share: _Share, shared: _Shared) -> int:
         """Store what a worker gives back; return how many of its models failed."""

@@ -57,13 +57,11 @@ class SweepResult:
         measured: models with all rounds.
         failed: models without; the store knows why.
         convert_s: seconds spent on making models; None where workers make and measure them.
-        measure_s: seconds spent on measuring them.
     """
 
     measured: int
     failed: int
     convert_s: float | None
-    measure_s: float
 
 
 def describe_series(device: LiteRTDevice, **more: str) -> dict[str, Any]:
@@ -265,7 +263,7 @@ class Sweep:
         rounds = self.device.plan.rounds
         work = Work(self.store, self.series, sources, rounds, order, progress)
         keys = list(work.sources)
-        failed, convert_s, measure_s = 0, 0.0, 0.0
+        failed, convert_s = 0, 0.0
         try:
             for start in range(0, len(keys), _BLOCK):
                 block = keys[start : start + _BLOCK]
@@ -273,17 +271,15 @@ class Sweep:
                 made = self._make([work.sources[key] for key in block])
                 # Only now: rounds of a model that is made otherwise today do not count any more.
                 left = work.left(block)
-                between = time.perf_counter()
+                convert_s += time.perf_counter() - before
                 for key in set(block) - set(made):
                     work.count(len(left[key]))
                 failed += len(block) - len(made)
                 for part in self._parts(made):
                     failed += self._measure(part, left, order, work)
-                convert_s += between - before
-                measure_s += time.perf_counter() - between
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
-        return SweepResult(work.models - failed, failed, convert_s, measure_s)
+        return SweepResult(work.models - failed, failed, convert_s)
 
     def _make(self, sources: Sequence[ModelSource]) -> dict[str, _Made]:
         """Make models and put them into the folder; note those that cannot be made."""

@@ -136,7 +136,7 @@ def picture() -> str:
     top = {name: _ROW * (len(rows) - 1 - n) + 20 for n, row in enumerate(rows) for name in row}
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}">',
-        "<title>The parts of brpnas; arrows point from a part to those that it may import</title>",
+        "<title>The parts of brpnas; arrows point from a part to those that it imports</title>",
         f"<style>{_STYLE}</style>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" '

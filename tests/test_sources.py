@@ -7,7 +7,7 @@ import pytest
 
 from brpnas.devices import TimingPlan
 from brpnas.errors import UserError
-from brpnas.evaluate import Evaluation, Evaluator
+from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.evaluate.measured import LATENCIES
 from brpnas.sources import Source, with_device
 from brpnas.spaces import Cell, NASBench201, NetworkShape

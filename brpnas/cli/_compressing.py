@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from brpnas.cli._executors import count_workers, open_executor, refuse_other_executors
 from brpnas.cli._output import command_line, given, note, print_json, progress_bar, refuse, show
-from brpnas.cli._searching import count_workers, fresh_folder, open_executor
+from brpnas.cli._searching import fresh_folder
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
-    from brpnas.compressing.costs import Device
-    from brpnas.compressing.searching import Settings
+    from brpnas.compressing.costs import LatencySource
+    from brpnas.compressing.searching import SearchSettings
     from brpnas.compressing.subject import Subject
     from brpnas.executors import Executor
     from brpnas.run import Run
@@ -42,7 +43,7 @@ def search_lowrank(ctx: typer.Context) -> None:
     from brpnas.compressing.searching import check_target
     from brpnas.compressing.subject import prepare, read_subject
     from brpnas.lowrank.repair import check_repair
-    from brpnas.report.front import write_front_report
+    from brpnas.report.lowrank_page import write_lowrank_report
     from brpnas.run import Run, check_folder
 
     asked = SimpleNamespace(**ctx.params)
@@ -60,10 +61,11 @@ def search_lowrank(ctx: typer.Context) -> None:
         most=asked.images,
         seed=asked.seed,
     )
-    check_repair(asked.repair, loaded.module, len(images.calibration))
+    check_repair(asked.repair, loaded.module, len(images.fitted[0]))
     with contextlib.ExitStack() as stack:
         alone = asked.executor in (None, "inline") and asked.jobs in (None, 1)
-        executor = None if alone else open_executor(asked, stack)
+        workers = (asked.executor, asked.jobs, asked.ray_address)
+        executor = None if alone else stack.enter_context(open_executor(*workers))
         device = _open_device(device_name, asked, folder, stack, executor)
         subject = prepare(
             loaded,
@@ -84,7 +86,7 @@ def search_lowrank(ctx: typer.Context) -> None:
         result["wall_s"] = round(time.perf_counter() - started, 3)
         run.finish(result)
         result = run.record["result"]
-    page = write_front_report(folder)
+    page = write_lowrank_report(folder)
     if asked.as_json:
         print_json({**result, "run": str(folder)})
     else:
@@ -92,10 +94,10 @@ def search_lowrank(ctx: typer.Context) -> None:
         note(f"report: {page}")
 
 
-def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[Settings, str | None]:
+def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[SearchSettings, str | None]:
     """Check all that can be checked before anything is read; return the device's name too."""
     from brpnas.compressing.costs import check_device
-    from brpnas.compressing.searching import Settings
+    from brpnas.compressing.searching import SearchSettings
     from brpnas.lowrank import METHODS
     from brpnas.lowrank.repair import REPAIRS
     from brpnas.resolver import resolve
@@ -114,18 +116,15 @@ def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[Settings,
     cost = asked.cost or ("latency" if timed else "macs")
     device = asked.device or ("local" if cost == "latency" else None)
     timing = device is not None and check_device(device)
-    if asked.executor != "ray":
-        refuse(ctx, "ray_address", "--executor ray")
-    if asked.executor == "inline":
-        refuse(ctx, "jobs", "--executor processes and ray")
+    refuse_other_executors(ctx, asked.executor)
     for name in ("serial", "address", "rounds") if not timing else ():
         refuse(ctx, name, "devices that are timed" if device else "--device")
-    settings = Settings(
+    settings = SearchSettings(
         asked.strategy,
         asked.predictor,
         cost,
-        asked.budget if given(ctx, "budget") else Settings.budget,
-        asked.iterations if given(ctx, "iterations") else Settings.iterations,
+        asked.budget if given(ctx, "budget") else SearchSettings.budget,
+        asked.iterations if given(ctx, "iterations") else SearchSettings.iterations,
         asked.target,
         asked.seed,
     )
@@ -138,7 +137,7 @@ def _open_device(
     folder: Path,
     stack: contextlib.ExitStack,
     executor: Executor | None,
-) -> Device | None:
+) -> LatencySource | None:
     from brpnas.compressing.costs import open_device
 
     if name is None:
@@ -149,10 +148,10 @@ def _open_device(
 
 def _arguments(
     ctx: typer.Context,
-    settings: Settings,
+    settings: SearchSettings,
     subject: Subject,
     device_name: str | None,
-    device: Device | None,
+    device: LatencySource | None,
 ) -> dict[str, Any]:
     """Return what the run was asked to do, and with what."""
     names = [name for name in (*OF_LOWRANK, *_OF_BOTH) if name not in _DETAILS]
@@ -174,9 +173,9 @@ def _arguments(
 
 def _run(
     asked: SimpleNamespace,
-    settings: Settings,
+    settings: SearchSettings,
     subject: Subject,
-    device: Device | None,
+    device: LatencySource | None,
     run: Run,
     executor: Executor | None,
 ) -> dict[str, Any]:
@@ -186,9 +185,8 @@ def _run(
 
     source = f"{subject.name}, {asked.weights.name}" if asked.weights else subject.name
     try:
-        searched = search_versions(
-            subject, settings, device, run, progress_bar, executor, count_workers(asked)
-        )
+        workers = count_workers(asked.executor, asked.jobs)
+        searched = search_versions(subject, settings, device, run, progress_bar, executor, workers)
         found = finish(
             subject, searched, settings, asked.repair, asked.keep, run.folder, source, progress_bar
         )
@@ -206,11 +204,11 @@ def _run(
 
 def _draw_unfinished(run: Run) -> None:
     """Draw what there is: what was tried is worth a look."""
-    from brpnas.report.front import write_front_report
+    from brpnas.report.lowrank_page import write_lowrank_report
 
     if run.steps:
         run.save()
-        note(f"report: {write_front_report(run.folder)}")
+        note(f"report: {write_lowrank_report(run.folder)}")
 
 
 def _show(name: str, result: dict[str, Any]) -> None:

@@ -13,14 +13,10 @@ __all__ = [
     "Json",
     "NewTable",
     "PredictorFolder",
-    "RayAddress",
     "SpaceName",
     "TableName",
     "ValidRows",
-    "executor_option",
-    "jobs_option",
     "predictor_option",
-    "ray_option",
     "seed_option",
 ]
 
@@ -44,33 +40,6 @@ ValidRows = Annotated[
 def predictor_option(what: str, more: str = "") -> Any:  # noqa: ANN401
     """Return the option of predictors' names: what for, and what else there is to say."""
     return typer.Option(help=f"{what}: {either(PREDICTOR_NAMES)}.{more}")
-
-
-def executor_option(where: str, default: str | bool = True, panel: str | None = None) -> Any:  # noqa: ANN401
-    """Return the option of where independent work runs: "Where to fit"."""
-    return typer.Option(
-        help=f"{where}: inline, processes or ray.", show_default=default, rich_help_panel=panel
-    )
-
-
-def ray_option(panel: str | None = None) -> Any:  # noqa: ANN401
-    """Return the option of Ray's address."""
-    return typer.Option(
-        help="Ray cluster to join.", show_default="a local instance", rich_help_panel=panel
-    )
-
-
-RayAddress = Annotated[str | None, ray_option()]
-
-
-def jobs_option(what: str, panel: str | None = None, default: str = "number of cores") -> Any:  # noqa: ANN401
-    """Return the option of how much is done at the same time: "Cells trained"."""
-    return typer.Option(
-        min=1,
-        help=f"{what} at the same time.",
-        show_default=default,
-        rich_help_panel=panel,
-    )
 
 
 def seed_option(of: str) -> Any:  # noqa: ANN401

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from brpnas.cli._executors import open_executor
 from brpnas.cli._output import note
 from brpnas.errors import UserError
 
@@ -25,10 +26,8 @@ __all__ = [
     "SEARCHED",
     "TABLE",
     "cost_columns",
-    "count_workers",
     "fresh_folder",
     "objective_columns",
-    "open_executor",
     "open_source",
     "summary",
 ]
@@ -159,7 +158,7 @@ def _training_source(
         sources.ImageFiles(asked.train_on, asked.test_on, asked.valid_fraction),
         asked.seed,
         folder / "networks",
-        open_executor(asked, stack),
+        stack.enter_context(_executor(asked)),
     )
 
 
@@ -190,26 +189,12 @@ def _mapped(
     from brpnas.devices.fpga.device import open_fpga
 
     device = open_fpga(asked.device)
-    return sources.with_fpga(source, device, networks, open_executor(asked, stack))
+    executor = stack.enter_context(_executor(asked))
+    return sources.with_fpga(source, device, networks, executor)
 
 
-def count_workers(asked: SimpleNamespace) -> int | None:
-    """Return how many items are to be under way at a time; None: as many as Ray has cores."""
-    from brpnas.executors import usable_cores
-
-    if asked.executor == "inline":
-        return None
-    return int(asked.jobs) if asked.jobs else None if asked.executor == "ray" else usable_cores()
-
-
-def open_executor(asked: SimpleNamespace, stack: ExitStack) -> Executor:
-    """Return what runs independent evaluations; one job needs no other process."""
-    from brpnas.resolver import make_executor
-
-    name, workers = asked.executor or "processes", count_workers(asked)
-    if name == "processes" and workers == 1:
-        name, workers = "inline", None
-    return stack.enter_context(make_executor(name, workers, asked.ray_address))
+def _executor(asked: SimpleNamespace) -> Executor:
+    return open_executor(asked.executor, asked.jobs, asked.ray_address)
 
 
 def fresh_folder() -> Path:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brpnas.cli._executors import RayAddress, executor_option, jobs_option, open_executor
 from brpnas.cli._options import (
     Json,
-    RayAddress,
     SpaceName,
     TableName,
     ValidRows,
-    executor_option,
-    jobs_option,
     predictor_option,
 )
 from brpnas.cli._output import note, print_json, progress_bar, show
@@ -72,16 +70,17 @@ def compare(
     """
     from brpnas import comparing
     from brpnas.datasets import open_table
-    from brpnas.executors import usable_cores
     from brpnas.predictors import PREDICTORS
-    from brpnas.resolver import SPACES, make_executor, resolve
+    from brpnas.resolver import SPACES, resolve
 
     started = time.perf_counter()
     families = {name: resolve("predictor", name, PREDICTORS) for name in predictor}
     plan = comparing.Plan(_numbers(train), valid, seeds, test)
     networks, source = resolve("space", space, SPACES)(), open_table(table)
-    workers = jobs or (None if executor == "ray" else usable_cores())
-    with make_executor(executor, workers, ray_address) as where, progress_bar("fits") as progress:
+    with (
+        open_executor(executor, jobs, ray_address) as where,
+        progress_bar("fits") as progress,
+    ):
         try:
             found = comparing.compare(
                 source,

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from brpnas.cli._options import Json, NewTable, jobs_option
+from brpnas.cli._executors import (
+    RayAddress,
+    executor_option,
+    jobs_option,
+    open_executor,
+    refuse_other_executors,
+)
+from brpnas.cli._options import Json, NewTable
 from brpnas.cli._output import note, print_json, progress_bar, show
 
 __all__ = ["datasets"]
@@ -104,12 +111,15 @@ def import_table(
 
 @datasets.command()
 def build(
+    ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="What to build: digits201.")],
     out: NewTable,
     work: Annotated[
         Path, typer.Option(help="Folder of single results: a build that was stopped goes on here.")
     ],
+    executor: Annotated[str | None, executor_option("Where to train", "processes")] = None,
     jobs: Annotated[int | None, jobs_option("Cells trained")] = None,
+    ray_address: RayAddress = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each cell, averaged.")] = 2,
     cells: Annotated[
         int | None,
@@ -123,17 +133,16 @@ def build(
     """
     from brpnas.datasets import check_writable, write_table
     from brpnas.evaluate.digits201 import build_digits201
-    from brpnas.executors import InProcess, Processes, usable_cores
     from brpnas.resolver import resolve
 
     make = resolve("table to build", name, {"digits201": build_digits201})
     check_writable(out)
-    workers = jobs or usable_cores()
+    refuse_other_executors(ctx, executor)
     with (
-        InProcess() if workers == 1 else Processes(workers) as executor,
+        open_executor(executor, jobs, ray_address) as where,
         progress_bar("cells", cells) as progress,
     ):
-        table = make(work, executor, seeds, cells, progress)
+        table = make(work, where, seeds, cells, progress)
     write_table(table, out)
     if as_json:
         print_json({"out": str(out), "rows": len(table), "metrics": table.metrics})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import signal
@@ -101,7 +102,7 @@ def map_network(
         float | None, typer.Option(help="Seconds that mapping may take.", show_default="none")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Page to write: .html.", show_default="none")
+        Path | None, typer.Option(help="Page to write: .html.", show_default="beside the design")
     ] = None,
     fpgaconvnet: Annotated[
         Path | None,
@@ -119,6 +120,7 @@ def map_network(
     from brpnas.devices.fpga.export import describe_design
     from brpnas.devices.fpga.problem import Problem
     from brpnas.devices.fpga.sources import read_network
+    from brpnas.report import write_reports
 
     started = time.perf_counter()
     images = _images(objective, batch)
@@ -127,6 +129,7 @@ def map_network(
         raise UserError(f"--margin {margin:g}; accepted: from 0 to below 1")
     mapper = _optimiser(optimiser, seed, time_limit)
     board = read_platform(platform)
+    report = report or out.parent / f"{out.stem}.html"
     files = {"--out": out, "--report": report, "--fpgaconvnet": fpgaconvnet}
     written = {option: path for option, path in files.items() if path is not None}
     _check_writable(written, {"--model": Path(model), "--platform": Path(platform)})
@@ -134,21 +137,20 @@ def map_network(
     problem = Problem(network, board, words, images, margin, reference_exact)
     with progress_bar("mapping"), _at_most(mapper, time_limit):
         design = mapper.map(problem)
+    command = command_line(ctx, leave_out=("as_json",)).removeprefix("brpnas ")
+    design = dataclasses.replace(design, command=f"brpnas fpga {command}")
     # First what may refuse the design, so that nothing is half-written.
     theirs = None if fpgaconvnet is None else _for_fpgaconvnet(design, model)
     _write_json(out, describe_design(design))
     if fpgaconvnet is not None and theirs is not None:
         _write_json(fpgaconvnet, theirs)
-    if report is not None:
-        from brpnas.report.fpga import write_fpga_report
-
-        command = command_line(ctx, leave_out=("as_json",)).removeprefix("brpnas ")
-        write_fpga_report(design, report, f"brpnas fpga {command}")
+    write_reports([out], report)
     summary = _summary(design, round(time.perf_counter() - started, 3))
     if as_json:
         print_json(summary)
     else:
         _show(design, summary)
+        note(f"report: {report}")
 
 
 def _images(objective: str, batch: int | None) -> int:

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brpnas.cli._executors import (
+    RayAddress,
+    executor_option,
+    jobs_option,
+    open_executor,
+    refuse_other_executors,
+)
 from brpnas.cli._names import SPACE_NAMES, either
-from brpnas.cli._options import Json, RayAddress, executor_option, jobs_option, seed_option
+from brpnas.cli._options import Json, seed_option
 from brpnas.cli._output import command_line, note, print_json, progress_bar, refuse, show
 from brpnas.errors import UserError
 
@@ -228,8 +235,7 @@ def measure(
     from brpnas.devices.fpga.device import is_fpga, open_fpga
     from brpnas.devices.profile import read_profile
     from brpnas.devices.timing import TimingPlan
-    from brpnas.executors import usable_cores
-    from brpnas.resolver import SPACES, make_executor, resolve
+    from brpnas.resolver import SPACES, resolve
 
     started = time.perf_counter()
     if suggest is not None:
@@ -244,19 +250,17 @@ def measure(
         **dict.fromkeys(("transfer", "exclude"), "--suggest"),
         **({} if space else dict.fromkeys(_OF_SPACE, "--space")),
         **({} if sample else {"seed": "--sample and --suggest"}),
-        **({} if executor != "inline" else {"jobs": "--executor processes and ray"}),
-        **({} if executor == "ray" else {"ray_address": "--executor ray"}),
     }
     for name, owner in unused.items():
         refuse(ctx, name, owner)
+    refuse_other_executors(ctx, executor)
     networks = resolve("space", space, SPACES)() if space else None
     wanted = measuring.Wanted(networks, sample, archs, everything, tuple(model or ()), seed)
     sizes = zip(_OF_SPACE, (channels, cells_per_stage, input_size), strict=True)
     given = {name: size for name, size in sizes if size is not None}
     shape = dataclasses.replace(networks.shape, **given) if networks else None
     command = command_line(ctx, leave_out=("resume", "as_json"))
-    settings = measuring.Settings(out, resume, nodes_equal, command)
-    workers = jobs or (None if executor == "ray" else usable_cores())
+    settings = measuring.TableSettings(out, resume, nodes_equal, command)
     with contextlib.ExitStack() as stack:
         # As batch systems and `timeout` end programs: what Ctrl-C does.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -266,7 +270,7 @@ def measure(
                 refuse(ctx, name, f"devices that are timed; {device} is computed")
             board = open_fpga(device)
             chosen = measuring.choose_networks(wanted, shape)
-            makers = stack.enter_context(make_executor(executor, workers, ray_address))
+            makers = stack.enter_context(open_executor(executor, jobs, ray_address))
             progress = stack.enter_context(progress_bar("networks"))
             ended = [measuring.compute(chosen, board, makers, settings, progress)]
         else:
@@ -284,7 +288,7 @@ def measure(
                     "--nodes-equal goes with --device local: phones hang on this machine"
                 )
             devices = [stack.enter_context(connect(profile, plan, **one)) for one in where or [{}]]
-            makers = stack.enter_context(make_executor(executor, workers, ray_address))
+            makers = stack.enter_context(open_executor(executor, jobs, ray_address))
             progress = stack.enter_context(progress_bar("rounds"))
             ended = measuring.measure(models, devices, makers, settings, note, progress)
     _tell(ended, round(time.perf_counter() - started, 3), as_json)
@@ -317,6 +321,16 @@ def _suggest(
         typer.echo(arch)
 
 
+def _write_page(table: Path) -> None:
+    """Write the page of a table beside it; what was measured is not lost if that fails."""
+    from brpnas.report import write_reports
+
+    try:
+        note(f"report: {write_reports([table])}")
+    except UserError as error:
+        note(f"no report: {error}")
+
+
 def _tell(ended: list[Ended], wall_s: float, as_json: bool) -> None:
     """Print what was measured; end as a failure if a device was lost."""
     summaries = [one.summary() for one in ended if one.table is not None]
@@ -328,6 +342,9 @@ def _tell(ended: list[Ended], wall_s: float, as_json: bool) -> None:
     elif not as_json:
         for summary in summaries:
             _show(summary, wall_s)
+    for one in ended:
+        if one.table is not None:
+            _write_page(one.job.table)
     for summary in summaries:
         if summary["failed"]:
             note(f"the column error of {summary['table']} says why {summary['failed']} failed")

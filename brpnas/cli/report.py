@@ -33,7 +33,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the page of a run again, or one page that compares several."""
-    from brpnas.report.runs import write_reports
+    from brpnas.report import write_reports
 
     page = write_reports(runs, out)
     if as_json:

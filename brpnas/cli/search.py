@@ -11,15 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from brpnas.cli._compressing import OF_LOWRANK, search_lowrank
-from brpnas.cli._names import SPACE_NAMES, either
-from brpnas.cli._options import (
-    Json,
+from brpnas.cli._executors import (
     executor_option,
     jobs_option,
-    predictor_option,
     ray_option,
-    seed_option,
+    refuse_other_executors,
 )
+from brpnas.cli._names import SPACE_NAMES, either
+from brpnas.cli._options import Json, predictor_option, seed_option
 from brpnas.cli._output import (
     command_line,
     note,
@@ -347,7 +346,7 @@ def search(
     import brpnas.search
     from brpnas import sources
     from brpnas.devices.fpga.device import is_fpga
-    from brpnas.report import write_report
+    from brpnas.report.search_page import write_search_report
     from brpnas.resolver import SPACES, make_strategy, resolve
     from brpnas.run import Run
 
@@ -363,12 +362,12 @@ def search(
             for name in _OF_WORKERS
             if not train_on and not mapped
         ),
-        *(() if executor == "ray" else (("ray_address", "--executor ray"),)),
         *(() if device else ((name, "--device") for name in _OF_TIMING)),
         *((name, "devices that are timed") for name in _OF_TIMING[1:] if mapped),
     ]
     for name, owner in unused:
         refuse(ctx, name, owner)
+    refuse_other_executors(ctx, executor)
     default = not train_on and table in (None, TABLE)
     accuracy, report = objective_columns(table, train_on, test_on, accuracy, report)
     latency, latency_table = cost_columns(default, latency, latency_limit, latency_table, device)
@@ -426,7 +425,7 @@ def search(
         except UserError:
             if run.steps:  # no answer, but what was tried is worth a look
                 run.save()
-                note(f"report: {write_report(folder)}")
+                note(f"report: {write_search_report(folder)}")
             raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
@@ -446,7 +445,7 @@ def search(
             }
         )
         result = run.record["result"]
-    page = write_report(folder)
+    page = write_search_report(folder)
     if as_json:
         shown = {name: result[name] for name in ("best", "evaluations", "wall_s")}
         print_json({**shown, "run": str(folder)})

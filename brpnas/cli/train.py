@@ -102,7 +102,7 @@ def _train_alone(
     from brpnas.datasets import content_sha256
     from brpnas.judging import Case, draw, inside_90pct, rows_to_use, try_out
     from brpnas.predictors import PREDICTORS, Provenance, quality, save_predictor
-    from brpnas.report import save_scatter
+    from brpnas.report.predictor_png import save_scatter
     from brpnas.resolver import parse_archs, resolve
 
     family = resolve("predictor", predictor, PREDICTORS)
@@ -151,7 +151,7 @@ def _train_by_others(
     from brpnas.judging import FEWEST_JUDGED, inside_90pct
     from brpnas.predictors import Prediction, Quality, quality
     from brpnas.predictors.transfer import FEWEST_SAMPLES, Transfer
-    from brpnas.report import save_scatter
+    from brpnas.report.predictor_png import save_scatter
     from brpnas.resolver import parse_archs
 
     if samples < FEWEST_SAMPLES:

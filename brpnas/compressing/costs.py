@@ -33,18 +33,18 @@ from brpnas.lowrank import content_hash
 from brpnas.search.fronts import OptionCosts
 from brpnas.spaces import LowRankNetwork
 
-__all__ = ["Device", "check_device", "counted_costs", "open_device", "priced_costs"]
+__all__ = ["LatencySource", "check_device", "counted_costs", "open_device", "priced_costs"]
 
 LATENCY = "latency_ms"
 
 
 @dataclass(frozen=True, eq=False)
-class Device:
-    """A device that tells what low-rank versions of a network take on it.
+class LatencySource:
+    """Where latencies of low-rank versions of a network come from: a device, behind an evaluator.
 
     Attributes:
         evaluator: of such versions; ``latency_ms`` is among its metrics.
-        identity: what makes two devices the same, for the run's record.
+        identity: what makes two of them the same, for the run's record.
     """
 
     evaluator: Callable[[Subject], Evaluator[LowRankNetwork]]
@@ -74,7 +74,7 @@ def open_device(
     serial: str | None = None,
     address: str | None = None,
     executor: Executor | None = None,
-) -> Device:
+) -> LatencySource:
     """Connect to a device.
 
     Args:
@@ -97,7 +97,7 @@ def open_device(
         def mapped(subject: Subject) -> Evaluator[LowRankNetwork]:
             return ComputingEvaluator(board, mapping, lambda arch: _mapped(subject, arch))
 
-        return Device(mapped, board.identity())
+        return LatencySource(mapped, board.identity())
     profile = read_profile(name)
     plan = TimingPlan(rounds=rounds, threads=profile.threads)
     device = stack.enter_context(connect(profile, plan, serial=serial, address=address))
@@ -109,7 +109,7 @@ def open_device(
             device, folder, converting, lambda arch: _Converted(subject, arch), say
         )
 
-    return Device(timed, device.identity())
+    return LatencySource(timed, device.identity())
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from brpnas.compressing.searching import Searched, Settings
+from brpnas.compressing.searching import Searched, SearchSettings
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.errors import UserError
 from brpnas.evaluate.compressed import accuracy_pct
@@ -24,7 +24,7 @@ __all__ = ["finish"]
 def finish(
     subject: Subject,
     searched: Searched,
-    settings: Settings,
+    settings: SearchSettings,
     repaired_by: str,
     keep: int,
     folder: Path,
@@ -70,7 +70,7 @@ def finish(
                     subject.model,
                     smaller,
                     member.arch.choices,
-                    subject.images.calibration,
+                    subject.images.fitted[0],
                     bounds=subject.images.bounds,
                     seed=settings.seed,
                     folder=folder / "repair",
@@ -110,7 +110,7 @@ def _finished_before(
 
 
 def _chosen(
-    members: Sequence[FrontMember[LowRankNetwork]], settings: Settings, keep: int
+    members: Sequence[FrontMember[LowRankNetwork]], settings: SearchSettings, keep: int
 ) -> list[FrontMember[LowRankNetwork]]:
     if settings.target is not None:
         return list(members[:1])  # the dearest is the best

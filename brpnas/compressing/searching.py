@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.compressing.costs import LATENCY, Device, counted_costs, priced_costs
+from brpnas.compressing.costs import LATENCY, LatencySource, counted_costs, priced_costs
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.errors import UserError
 from brpnas.evaluate.compressed import CompressedEvaluator
@@ -31,19 +31,17 @@ from brpnas.search import FrontProblem, FrontResult, Strategy, search
 from brpnas.search.fronts import FRONT_STRATEGIES, Additive, OptionCosts, least_damage
 from brpnas.spaces import Graph, LowRankNetwork
 
-__all__ = ["COSTS", "Searched", "Settings", "check_target", "search_versions"]
+__all__ = ["COSTS", "SearchSettings", "Searched", "check_target", "search_versions"]
 
 COSTS = ("macs", "params", "latency")
 _SPAN = (0.3, 0.9)
 _NARROW = 0.92
 """Of the target: with one, networks between this share of it and it are searched."""
 _SURVEY = 40
-_JUDGED_BY = 1024
-"""Calibration images that versions are compared on during the search."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """How to search.
 
     Attributes:
@@ -102,7 +100,7 @@ class Searched:
     surveyed: int = 0
 
 
-def check_target(subject: Subject, settings: Settings) -> None:
+def check_target(subject: Subject, settings: SearchSettings) -> None:
     """See to it that versions can be cheap enough; latency is not known before the search.
 
     Raises:
@@ -116,7 +114,7 @@ def check_target(subject: Subject, settings: Settings) -> None:
 
 def _problem(
     subject: Subject,
-    settings: Settings,
+    settings: SearchSettings,
     whole: float,
     known: Callable[[LowRankNetwork], float] | None = None,
 ) -> FrontProblem[LowRankNetwork]:
@@ -126,8 +124,8 @@ def _problem(
 
 def search_versions(
     subject: Subject,
-    settings: Settings,
-    device: Device | None,
+    settings: SearchSettings,
+    device: LatencySource | None,
     run: Run,
     bars: Progress,
     executor: Executor | None = None,
@@ -149,8 +147,7 @@ def search_versions(
     """
     if settings.cost == "latency" and device is None:
         raise UserError("--cost latency needs --device: latency on which device?")
-    images, labels = subject.images.calibration[:_JUDGED_BY], subject.images.labels
-    labels = None if labels is None else labels[:_JUDGED_BY]
+    images, labels = subject.images.judged
     with_pairs = (subject.model, subject.layers, subject.factors)
     judge: CompressedEvaluator[LowRankNetwork] = CompressedEvaluator(*with_pairs, images, labels)
     comparing: Evaluator[LowRankNetwork] = judge
@@ -193,7 +190,7 @@ def _floor(
     return None if found.error else found.metrics[judge.objective]
 
 
-def _check_reachable(additive: Additive, settings: Settings) -> None:
+def _check_reachable(additive: Additive, settings: SearchSettings) -> None:
     share = float(additive.shares(additive.costs.argmin(1)))
     if share > settings.span[1]:
         asked = f"no version has {settings.span[1]:g} of that or less"
@@ -222,7 +219,7 @@ class _Costs:
     def of(
         cls,
         subject: Subject,
-        settings: Settings,
+        settings: SearchSettings,
         latencies: Evaluator[LowRankNetwork] | None,
         whole: float,
         bars: Progress,
@@ -265,7 +262,7 @@ class _Surveyed(Predictor):
 
 def _strategy(
     subject: Subject,
-    settings: Settings,
+    settings: SearchSettings,
     problem: FrontProblem[LowRankNetwork],
     costs: _Costs,
     folder: Path,
@@ -287,7 +284,7 @@ def _strategy(
 
 def _trainer(
     subject: Subject,
-    settings: Settings,
+    settings: SearchSettings,
     problem: FrontProblem[LowRankNetwork],
     costs: _Costs,
     folder: Path,
@@ -304,7 +301,7 @@ def _trainer(
     # Of the size of the errors that the start's sharpness was chosen for.
     size = np.mean([option.error for known in subject.space.options.values() for option in known])
     scale = float(size / max(np.mean(np.concatenate([*damages.values()])), 1e-12))
-    images, labels = subject.images.calibration, subject.images.labels
+    images, labels = subject.images.fitted
     additive = Additive(problem, costs.options)
     network: list[SuperNetwork] = []
     theta = [from_errors({name: (scale * one).tolist() for name, one in damages.items()})]

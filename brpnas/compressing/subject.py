@@ -39,8 +39,10 @@ __all__ = ["Images", "Progress", "Subject", "pixel_bounds", "prepare", "read_sub
 _BATCH = 64
 _OPTIONS = 16
 _EACH_FAMILY = 10
-_LOOKED_AT = 1024
-"""Images that damages are found from; more change little."""
+_JUDGED_BY = 1024
+"""Calibration images that versions are compared on; more change little."""
+_HELD_SHARE = 3
+"""Of fewer images, one of so many."""
 
 Progress = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
 """Makes a bar for what is under way: called with its name."""
@@ -49,6 +51,9 @@ Progress = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
 @dataclass(frozen=True, eq=False)
 class Images:
     """Images as the network takes them.
+
+    Weights of pairs are fitted to some of the calibration images, and judged on the others: of
+    few images, what fits them best is far from the best for others.
 
     Attributes:
         calibration: shape (n, channels, height, width), float32.
@@ -63,6 +68,28 @@ class Images:
     test: tuple[Tensor, Tensor] | None
     bounds: Tensor | None
     sha256: str
+
+    @property
+    def fitted(self) -> tuple[Tensor, Tensor | None]:
+        """Calibration images that weights are fitted to, and their classes."""
+        return self._part(~self._held)
+
+    @property
+    def judged(self) -> tuple[Tensor, Tensor | None]:
+        """Calibration images that versions are compared on, and their classes."""
+        return self._part(self._held)
+
+    @property
+    def _held(self) -> Tensor:
+        """Which images are for judging: drawn, as files may be in the order of classes."""
+        size = len(self.calibration)
+        count = min(_JUDGED_BY, max(1, size // _HELD_SHARE))
+        held = torch.zeros(size, dtype=torch.bool)
+        held[torch.randperm(size, generator=torch.Generator().manual_seed(0))[:count]] = True
+        return held
+
+    def _part(self, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.calibration[chosen], None if self.labels is None else self.labels[chosen]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +200,7 @@ def prepare(
     Raises:
         UserError: no layer can be replaced; see also what is called here.
     """
-    model, x = loaded.module, images.calibration
+    model, (x, _) = loaded.module, images.fitted
     layers = find_layers(model, x[:1])
     if not layers.shapes:
         reasons = "; ".join(f"{name}: {why}" for name, why in layers.left.items())
@@ -197,7 +224,7 @@ def prepare(
         found = find_options(factors, "macs" if timed else cost, most, timed, bar)
     chosen = {name: [choice for choice, _ in known] for name, known in found.items()}
     with bars("images, to weigh layers") as bar:
-        damages = find_damages(model, factors, chosen, x[:_LOOKED_AT], seed, progress=bar)
+        damages = find_damages(model, factors, chosen, images.judged[0], seed, progress=bar)
     known = {
         name: [
             Option(choice, error, float(damage))

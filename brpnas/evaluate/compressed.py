@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from brpnas.errors import UserError, one_line
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
+from brpnas.evaluating import evaluating
 from brpnas.lowrank import Choice, Layers, WeightSource
-from brpnas.lowrank.layers import evaluation
 from brpnas.lowrank.staged import StagedNetwork
 from brpnas.spaces import Architecture
 
@@ -112,7 +112,7 @@ class CompressedEvaluator(Evaluator[A]):
             UserError: it does not run on the images, or its scores are not finite.
         """
         batches = enumerate(self._batches)
-        with evaluation(model):
+        with evaluating(model), torch.no_grad():
             try:
                 rows = [self._per_image(number, model(batch)) for number, batch in batches]
             except RuntimeError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
-from brpnas.devices.fpga.device import FPGADevice
+from brpnas.devices.fpga.device import FPGADevice, Mapper
 from brpnas.devices.fpga.sources import NetworkSource
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
-from brpnas.executors import Executor
+from brpnas.executors import Executor, Outcome
 from brpnas.spaces import Architecture
 
 __all__ = ["COMPUTED", "ComputingEvaluator"]
@@ -33,7 +32,7 @@ class ComputingEvaluator(Evaluator[A]):
         self, device: FPGADevice, executor: Executor, source: Callable[[A], NetworkSource]
     ) -> None:
         self.metrics = COMPUTED
-        self._latency = _Latency(device)
+        self._map = Mapper(device)
         self._executor = executor
         self._source = source
         self._known: dict[str, Evaluation] = {}
@@ -42,20 +41,16 @@ class ComputingEvaluator(Evaluator[A]):
         """Yield the latency of each network, in order; one that does not fit has NaN."""
         sources = [self._source(arch) for arch in archs]
         new = {source.key: source for source in sources if source.key not in self._known}
-        outcomes = zip(new, self._executor.run(self._latency, list(new.values())), strict=True)
+        outcomes = zip(new, self._executor.run(self._map, list(new.values())), strict=True)
         for source in sources:
             while source.key not in self._known:
                 key, outcome = next(outcomes)
-                value = float("nan") if outcome.value is None else outcome.value
-                self._known[key] = Evaluation(dict.fromkeys(self.metrics, value), outcome.error)
+                self._known[key] = self._evaluation(outcome)
             yield self._known[source.key]
 
-
-@dataclass(frozen=True)
-class _Latency:
-    """Maps a network, in a worker."""
-
-    device: FPGADevice
-
-    def __call__(self, source: NetworkSource) -> float:
-        return self.device.map(source()).seconds * 1000
+    def _evaluation(self, outcome: Outcome[dict[str, float] | str]) -> Evaluation:
+        columns = outcome.value
+        if not isinstance(columns, dict):
+            missing = dict.fromkeys(self.metrics, float("nan"))
+            return Evaluation(missing, columns or outcome.error)
+        return Evaluation({name: columns[name] for name in self.metrics})

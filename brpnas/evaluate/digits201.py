@@ -47,7 +47,7 @@ def build_digits201(
     space = NASBench201()
     protocol = Protocol(**{**vars(PROTOCOL), "seeds": seeds})
     training: Training[Cell] = Training(
-        space, SHAPE, protocol, distorted_digits, "digits", 0, folder, keep_weights=False
+        space, SHAPE, protocol, distorted_digits, "digits", 0, folder.absolute(), keep_weights=False
     )
     archs = sorted({space.canonical(cell) for cell in space}, key=str)[:cells]
     rows = []

@@ -16,7 +16,7 @@ from brpnas.lowrank.decompose import METHODS, Decomposition, Method, decompose
 from brpnas.lowrank.factors import Factors
 from brpnas.lowrank.layers import Layers, find_layers
 from brpnas.lowrank.modules import LayerWeights, LowRankRows, LowRankSum, PairWeights, build
-from brpnas.lowrank.moments import Moment, cached_moments, gather_moments, moment_bytes
+from brpnas.lowrank.moments import Moment, cached_moments, gather_moments
 from brpnas.lowrank.recipe import Recipe, apply_recipe, read_recipe, save_recipe
 from brpnas.lowrank.schemes import DENSE, Choice, Pair, Scheme, greatest_rank, schemes_for
 from brpnas.lowrank.shapes import LayerShape, Positions
@@ -53,7 +53,6 @@ __all__ = [
     "gather_moments",
     "greatest_rank",
     "model_hash",
-    "moment_bytes",
     "read_recipe",
     "replace",
     "save_recipe",

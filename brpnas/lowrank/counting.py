@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from brpnas.lowrank.layers import evaluation
+from brpnas.evaluating import evaluating
 
 __all__ = ["count_macs"]
 
@@ -27,7 +27,8 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
         model: run in evaluation mode, and left as it was.
         example: an input with its batch dimension; the whole batch counts.
     """
-    with evaluation(model), _layer_by_layer(), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with evaluating(model), torch.no_grad(), _layer_by_layer(), counter:
         model(example)
     counts = counter.get_flop_counts().get("Global", {})
     return sum(int(counts.get(kind, 0)) for kind in _WITH_WEIGHTS) // 2

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from brpnas.lowrank.layers import Layers, evaluation
+from brpnas.evaluating import evaluating
+from brpnas.lowrank.layers import Layers
 
 __all__ = ["IMAGE", "JOIN", "SCORES", "Flow", "find_flow"]
 
@@ -48,7 +50,7 @@ def find_flow(model: nn.Module, layers: Layers, example: Tensor) -> Flow:
     """
     modules: Mapping[str, nn.Module] = dict(model.named_modules())
     tracker = _Tracker()
-    with evaluation(model), contextlib.ExitStack() as stack:
+    with evaluating(model), torch.no_grad(), contextlib.ExitStack() as stack:
         for name in _nodes(layers):
             before, after = tracker.hooks(name)
             stack.callback(modules[name].register_forward_pre_hook(before, with_kwargs=True).remove)

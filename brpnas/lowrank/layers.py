@@ -7,7 +7,7 @@ that is never called as a module (its weights are read by another) is not taken 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from brpnas.errors import UserError, one_line
+from brpnas.evaluating import evaluating
 from brpnas.lowrank.shapes import LayerShape, Positions
 
-__all__ = ["Layers", "evaluation", "find_layers", "layer_input"]
+__all__ = ["Layers", "find_layers", "layer_input"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def find_layers(model: nn.Module, example: Tensor) -> Layers:
 
         return hook
 
-    with evaluation(model), contextlib.ExitStack() as hooks:
+    with evaluating(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name in calls:
             handle = modules[name].register_forward_hook(note(name), with_kwargs=True)
             hooks.callback(handle.remove)
@@ -92,19 +93,6 @@ def find_layers(model: nn.Module, example: Tensor) -> Layers:
             positions += more.positions
         shapes[name] = replace(seen[0], positions=positions)
     return Layers(shapes, left)
-
-
-@contextlib.contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Run a network in evaluation mode without gradients; afterwards it is as it was."""
-    training = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for module, was_training in training:
-            module.training = was_training
 
 
 def layer_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:

@@ -23,11 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brpnas.errors import UserError, one_line
+from brpnas.evaluating import evaluating
 from brpnas.lowrank.cache import Cache, content_hash
-from brpnas.lowrank.layers import Layers, evaluation, layer_input
+from brpnas.lowrank.layers import Layers, layer_input
 from brpnas.lowrank.shapes import LayerShape
 
-__all__ = ["Moment", "cached_moments", "gather_moments", "moment_bytes", "padded"]
+__all__ = ["Moment", "cached_moments", "gather_moments", "padded"]
 
 _PATCH_NUMBERS = 1 << 23
 """Numbers of the patches that exist at a time: 32 MiB of float32."""
@@ -64,11 +65,6 @@ class Moment:
         return self.second - torch.outer(self.mean, self.mean) + rounding
 
 
-def moment_bytes(layers: Layers) -> int:
-    """Return the memory that the moments of all layers take, in bytes, with their covariances."""
-    return sum(8 * (2 * shape.patch**2 + shape.patch) for shape in layers.shapes.values())
-
-
 def gather_moments(
     model: nn.Module,
     layers: Layers,
@@ -82,8 +78,8 @@ def gather_moments(
 
     Args:
         model: run in evaluation mode, and left as it was.
-        layers: those of the network (`find_layers`); `moment_bytes` says what memory is needed,
-            besides 32 MiB for patches and what the network itself takes for a batch.
+        layers: those of the network (`find_layers`). The moments of each take
+            8 (2 patch^2 + patch) bytes, with their covariance, the patches of all 32 MiB besides.
         batches: images as the network takes them.
         images: how many there are in all batches. Given that, 65,536 patches of each layer are
             drawn, evenly from all images, where it sees more; otherwise all are taken.
@@ -107,7 +103,7 @@ def gather_moments(
         return hook
 
     modules = dict(model.named_modules())
-    with evaluation(model), contextlib.ExitStack() as hooks:
+    with evaluating(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name in sums:
             handle = modules[name].register_forward_pre_hook(note(name), with_kwargs=True)
             hooks.callback(handle.remove)

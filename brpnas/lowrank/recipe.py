@@ -15,9 +15,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from brpnas.errors import DAMAGE, UserError, one_line
+from brpnas.evaluating import evaluating
 from brpnas.files import replace_file
 from brpnas.lowrank.cache import model_hash
-from brpnas.lowrank.layers import Layers, evaluation
+from brpnas.lowrank.layers import Layers
 from brpnas.lowrank.modules import LayerWeights, from_state
 from brpnas.lowrank.schemes import Choice
 from brpnas.lowrank.surgery import Report, replace
@@ -167,7 +168,7 @@ def _check_shape(name: str, module: nn.Module, layers: Layers) -> None:
     """See to it that what takes a layer's place takes and returns what the layer does."""
     shape = layers.shapes[name]
     like = next(module.parameters())
-    with evaluation(module):
+    with evaluating(module), torch.no_grad():
         size = module(torch.zeros(shape.input_size, dtype=like.dtype, device=like.device)).shape
     if size != shape.output_size:
         raise ValueError(f"layer '{name}' returns {tuple(size)}, not {shape.output_size}")

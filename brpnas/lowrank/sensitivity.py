@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brpnas.errors import UserError, one_line
+from brpnas.evaluating import evaluating
 from brpnas.lowrank.equivalent import equivalent_weight
 from brpnas.lowrank.factors import Factors
-from brpnas.lowrank.layers import evaluation, layer_input
+from brpnas.lowrank.layers import layer_input
 from brpnas.lowrank.moments import padded
 from brpnas.lowrank.schemes import Choice
 
@@ -72,7 +73,7 @@ def find_damages(
     signs = torch.Generator().manual_seed(seed)
     done = 0
     for x in torch.split(images, batch):
-        with evaluation(model), torch.enable_grad():
+        with evaluating(model), torch.enable_grad():
             seen, scores = _run(model, {name: modules[name] for name in changes}, x)
             r = torch.randint(0, 2, scores.shape, generator=signs) * 2.0 - 1
             r -= r.mean(1, keepdim=True)

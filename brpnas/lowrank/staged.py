@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from brpnas.errors import one_line, unknown_name
+from brpnas.evaluating import evaluating
 from brpnas.lowrank.cache import Recent
 from brpnas.lowrank.flattened import Plan, Step, Values, flatten, scaled, scaled_layer
-from brpnas.lowrank.layers import Layers, evaluation
+from brpnas.lowrank.layers import Layers
 from brpnas.lowrank.modules import build
 from brpnas.lowrank.schemes import DENSE, Choice
 from brpnas.lowrank.surgery import WeightSource, replace
@@ -137,14 +138,14 @@ class StagedNetwork:
     def _alone(self, choices: Mapping[str, Choice], batch: Tensor) -> Tensor:
         key = tuple(sorted(choices.items()))
         network = self._built.get(key, lambda: replace(self._model, choices, self._source)[0])
-        with evaluation(network):
+        with evaluating(network), torch.no_grad():
             scores: Tensor = network(batch)
         return scores
 
     def _plan(self, batch: Tensor) -> Plan | None:
         """Return the steps for batches of a size; None where the network cannot be flattened."""
         if self.shares and batch.shape not in self._plans:
-            with evaluation(self._model):
+            with evaluating(self._model), torch.no_grad():
                 expected = self._model(batch)
                 try:
                     plan = self._plans[batch.shape] = flatten(self._model, self._layers, batch)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import brpnas
 from brpnas.datasets import Card
-from brpnas.devices.fpga.device import FPGADevice
+from brpnas.devices.fpga.device import FPGADevice, Mapper
 from brpnas.devices.fpga.sources import NetworkSource
 from brpnas.devices.store import ModelRecord
 from brpnas.devices.sweep import Progress, SweepResult
 from brpnas.devices.timing import Round
-from brpnas.errors import UserError
 from brpnas.executors import Executor, Outcome
 from brpnas.measuring.choice import Networks
 from brpnas.measuring.export import Ended, Form, end
 from brpnas.measuring.jobs import AnyJob, find_series, open_store, store_path, table_paths
-from brpnas.measuring.session import Settings, says_how_to_go_on
+from brpnas.measuring.session import TableSettings, says_how_to_go_on
 
 __all__ = ["compute"]
 
@@ -30,25 +27,11 @@ class _Job(AnyJob[FPGADevice]):
     """A board to which networks are mapped."""
 
 
-@dataclass(frozen=True)
-class _Mapper:
-    """Maps a network, in a worker."""
-
-    device: FPGADevice
-
-    def __call__(self, source: NetworkSource) -> dict[str, float] | str:
-        """Return the columns of a table; or why there are none, which a retry would not change."""
-        try:
-            return self.device.summarise(self.device.map(source()))
-        except UserError as error:
-            return str(error)
-
-
 def compute(
     networks: Networks,
     device: FPGADevice,
     executor: Executor,
-    settings: Settings,
+    settings: TableSettings,
     progress: Progress = lambda _done, _total: None,
 ) -> Ended:
     """Map networks to a board, and write a table.
@@ -82,19 +65,17 @@ def _map_all(
     job: _Job, sources: Sequence[NetworkSource], executor: Executor, progress: Progress
 ) -> SweepResult:
     """Map what the store does not hold yet; networks that failed before are tried again."""
-    started = time.perf_counter()
     distinct = {source.key: source for source in sources}
     done = job.store.done(job.series)
     left = [(key, source) for key, source in distinct.items() if key not in done]
     count, failed = len(distinct) - len(left), 0
     progress(count, len(distinct))
-    outcomes = executor.as_completed(_Mapper(job.device), [source for _, source in left])
+    outcomes = executor.as_completed(Mapper(job.device), [source for _, source in left])
     for place, outcome in outcomes:
         failed += not _keep(job, *left[place], outcome)
         count += 1
         progress(count, len(distinct))
-    seconds = time.perf_counter() - started
-    return SweepResult(len(distinct) - failed, failed, None, seconds)
+    return SweepResult(len(distinct) - failed, failed, None)
 
 
 def _keep(

@@ -15,11 +15,11 @@ from brpnas.measuring.choice import Models
 from brpnas.measuring.export import Ended, end
 from brpnas.measuring.jobs import open_jobs, open_store, store_path, sweep_all, table_paths
 
-__all__ = ["Settings", "measure", "says_how_to_go_on"]
+__all__ = ["TableSettings", "measure", "says_how_to_go_on"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TableSettings:
     """Where the results go, and what they may join.
 
     Attributes:
@@ -41,7 +41,7 @@ def measure(
     models: Models,
     devices: Sequence[LiteRTDevice],
     executor: Executor,
-    settings: Settings,
+    settings: TableSettings,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda _done, _total: None,
 ) -> list[Ended]:

@@ -1,7 +1,5 @@
-"""What a run found, for people: plots and one self-contained HTML page."""
+"""What runs found, for people: one self-contained HTML page of a run, or of several."""
 
-from brpnas.report.front import write_front_report
-from brpnas.report.page import write_report
-from brpnas.report.plots import save_scatter
+from brpnas.report.runs import write_reports
 
-__all__ = ["save_scatter", "write_front_report", "write_report"]
+__all__ = ["write_reports"]

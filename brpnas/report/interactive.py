@@ -61,12 +61,14 @@ class Plot:
         data: plotly's traces. A point's ``customdata`` is the key of the network that it opens.
         layout: what differs from the page's layout.
         note: below it.
+        png: the file in the run folder that has it too, if one does.
     """
 
     title: str
     data: list[dict[str, Any]]
     layout: Mapping[str, Any]
     note: str = ""
+    png: str = ""
 
     @property
     def figure(self) -> dict[str, Any]:

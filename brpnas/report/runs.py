@@ -14,9 +14,9 @@ from brpnas.datasets.storage import SUFFIXES
 from brpnas.errors import DAMAGE, UserError, one_line
 from brpnas.report.comparison import write_comparison
 from brpnas.report.fits_summary import summarise_fits
-from brpnas.report.fpga import summarise_design, write_design_report
-from brpnas.report.front import summarise_front, write_front_report
-from brpnas.report.page import summarise_search, write_report
+from brpnas.report.fpga_page import summarise_design, write_design_report
+from brpnas.report.lowrank_page import summarise_lowrank, write_lowrank_report
+from brpnas.report.search_page import summarise_search, write_search_report
 from brpnas.report.summary import Summary
 from brpnas.report.table_page import summarise_table, write_table_report
 
@@ -33,8 +33,8 @@ class _Kind:
     summarise: Callable[[Path], Summary]
 
 
-_SEARCH = _Kind(write_report, summarise_search)
-_LOWRANK = _Kind(write_front_report, summarise_front)
+_SEARCH = _Kind(write_search_report, summarise_search)
+_LOWRANK = _Kind(write_lowrank_report, summarise_lowrank)
 _DESIGN = _Kind(write_design_report, summarise_design)
 _TABLE = _Kind(write_table_report, summarise_table)
 _FITS = _Kind(

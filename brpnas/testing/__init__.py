@@ -9,7 +9,7 @@ offer spaces, predictors, strategies or devices (see docs/extending.md). Needs p
 import pytest
 
 # Before the import: so that a failing assert shows its values, as in a test file.
-for _module in ("devices", "fronts", "predictors", "spaces", "strategies"):
+for _module in ("devices", "fronts", "predictors", "seeded", "spaces", "strategies"):
     pytest.register_assert_rewrite(f"brpnas.testing.{_module}")
 
 from brpnas.testing.devices import LiteRTDeviceContract, NamedSource, ScriptedDevice

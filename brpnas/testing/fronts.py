@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from brpnas.search.fronts import OptionCosts
 from brpnas.search.problem import Candidate, Observation
 from brpnas.search.strategy import Strategy
 from brpnas.spaces.lowrank import LowRankNetwork, LowRankSpace, Option
-from brpnas.testing.elsewhere import trace_elsewhere
+from brpnas.testing.seeded import SeededContract
 
 __all__ = ["FrontStrategyContract", "SyntheticFront"]
 
@@ -125,30 +124,16 @@ def _options(shape: LayerShape, count: int, rng: np.random.Generator) -> list[Op
     return [Option(choices[row], errors[row], float(weight * errors[row])) for row in rows]
 
 
-class FrontStrategyContract:
+class FrontStrategyContract(SeededContract):
     """What every strategy for fronts has to do. To test one, subclass and override ``strategy``.
 
     The subclass lives at the top level of its module and its constructor takes nothing, so that
-    another process can make it.
-
-    Attributes:
-        random: whether the seed decides anything.
+    another process can make it. Where the seed decides nothing, it sets ``random`` to False.
     """
-
-    random = True
 
     def strategy(self, front: SyntheticFront, seed: int, budget: int) -> Strategy[LowRankNetwork]:
         """Return a fresh strategy that can be asked for ``budget`` networks."""
         raise NotImplementedError
-
-    def test_seed_decides(self) -> None:
-        """The same seed gives the same trace; another seed another one, if it matters."""
-        assert self._trace(seed=3) == self._trace(seed=3)
-        assert (self._trace(seed=3) != self._trace(seed=4)) == self.random
-
-    def test_same_trace_in_another_process(self, tmp_path: Path) -> None:
-        """Nothing depends on the process: hash order, global random state."""
-        assert trace_elsewhere(self, 3, tmp_path) == self._trace(seed=3)
 
     @pytest.mark.parametrize("n", [1, 7])
     def test_asks_for_at_most_n_and_the_same_in_any_portions(self, n: int) -> None:

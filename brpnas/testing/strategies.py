@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,23 +12,18 @@ from brpnas.search.loop import search
 from brpnas.search.problem import Candidate, Observation, Problem
 from brpnas.search.strategy import Strategy
 from brpnas.spaces import Cell
-from brpnas.testing.elsewhere import trace_elsewhere
+from brpnas.testing.seeded import SeededContract
 from brpnas.testing.synthetic import SyntheticEvaluator, synthetic_problem
 
 __all__ = ["StrategyContract"]
 
 
-class StrategyContract:
+class StrategyContract(SeededContract):
     """What every strategy has to do. To test one, subclass and override ``strategy``.
 
     The subclass lives at the top level of its module and its constructor takes nothing, so that
-    another process can make it.
-
-    Attributes:
-        random: whether the seed decides anything.
+    another process can make it. Where the seed decides nothing, it sets ``random`` to False.
     """
-
-    random = True
 
     def strategy(self, problem: Problem[Cell], seed: int, budget: int) -> Strategy[Cell]:
         """Return a fresh strategy that can be asked for ``budget`` networks."""
@@ -56,15 +50,6 @@ class StrategyContract:
         while batch := strategy.ask(4):
             asked += [candidate.arch for candidate in batch]
         assert len(asked) == len(set(asked)) == 30
-
-    def test_seed_decides(self) -> None:
-        """The same seed gives the same trace; another seed another one, if it matters."""
-        assert self._trace(seed=3) == self._trace(seed=3)
-        assert (self._trace(seed=3) != self._trace(seed=4)) == self.random
-
-    def test_same_trace_in_another_process(self, tmp_path: Path) -> None:
-        """Nothing depends on the process: hash order, global random state."""
-        assert trace_elsewhere(self, 3, tmp_path) == self._trace(seed=3)
 
     def test_tells_in_portions(self) -> None:
         """Results may be told one by one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from brpnas.devices.fpga.platform import Platform, read_platform
 from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError, unknown_name
 
-__all__ = ["FPGADevice", "is_fpga", "open_fpga"]
+__all__ = ["FPGADevice", "Mapper", "is_fpga", "open_fpga"]
 
 _KIND = "fpga"
 
@@ -137,6 +137,24 @@ class FPGADevice(Device):
         conditions = {**self.identity(), "partitions": len(design.parts)}
         described = "; ".join(f"{name}: {value}" for name, value in conditions.items())
         return Measurement((design.seconds * 1000,), "ms", f"computed for batch 1; {described}")
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """Maps networks, in a worker.
+
+    Attributes:
+        device: the board.
+    """
+
+    device: FPGADevice
+
+    def __call__(self, read: Callable[[], Network]) -> dict[str, float] | str:
+        """Return the columns of a table; or why there are none, which a retry would not change."""
+        try:
+            return self.device.summarise(self.device.map(read()))
+        except UserError as error:
+            return str(error)
 
 
 def is_fpga(name: str) -> bool:

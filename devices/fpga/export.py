@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 DESIGN_FORMAT = "brpnas-fpga-design"
-DESIGN_VERSION = 1
+DESIGN_VERSION = 2
 
 _BOARD = ("clock_mhz", "memory_gbit_per_s", "port_width", "reconfiguration_s")
 
@@ -54,6 +54,7 @@ def describe_design(design: Design) -> dict[str, Any]:
         "margin": problem.margin,
         "reference_exact": problem.reference_exact,
         "proven": design.proven,
+        "command": design.command,
         "latency_s": design.seconds,
         "throughput_fps": design.frames_per_second,
         "limits": by_resource(problem.limits),
@@ -178,7 +179,8 @@ def _design(content: Mapping[str, Any]) -> Design:
     for layer in layers:
         _check_layer(layer, words)
     whole, board = content["network"], content["platform"]
-    for text in (whole["name"], board["name"], board["title"], *(one["name"] for one in layers)):
+    names = (whole["name"], board["name"], board["title"], content["command"])
+    for text in (*names, *(one["name"] for one in layers)):
         if not isinstance(text, str):
             raise ValueError(f"{text!r} is no name")
     if min(board[name] for name in _BOARD) <= 0 or min(board["resources"].values()) < 0:
@@ -209,7 +211,7 @@ def _design(content: Mapping[str, Any]) -> Design:
         choice = tuple(map(_row, segment.nodes, segment.ways, foldings))
         parts.append(Part(segment, choice))
         start = stop
-    design = Design(problem, tuple(parts), bool(content["proven"]))
+    design = Design(problem, tuple(parts), bool(content["proven"]), content["command"])
     other = _difference(content, json.loads(json.dumps(describe_design(design))))
     if other:
         raise UserError(f"{other}: edited, or made by another version; map the network again")

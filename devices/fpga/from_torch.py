@@ -26,8 +26,8 @@ from brpnas.devices.fpga.torch_functions import (
     Call,
 )
 from brpnas.devices.tflite.functions import HARMLESS
-from brpnas.devices.tflite.tracing import evaluating
 from brpnas.errors import UserError, one_line
+from brpnas.evaluating import evaluating
 
 __all__ = ["network_of"]
 

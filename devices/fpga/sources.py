@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-import brpnas
+from brpnas.devices.digest import digest
 from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.from_torch import network_of
 from brpnas.devices.fpga.network import Network
@@ -64,7 +62,7 @@ class SpaceNetwork:
     @property
     def key(self) -> str:
         """Hash of architecture, shape and this program's version."""
-        return _digest(self.space.name, self.arch, vars(self.shape))
+        return digest(self.space.name, self.arch, vars(self.shape))
 
     def __call__(self) -> Network:
         """Build the network, without weights, and read it."""
@@ -95,7 +93,7 @@ class ReadNetwork:
             [node.name, node.kind, sorted(node.sizes.items()), node.inputs, node.output]
             for node in self.network.nodes
         ]
-        return _digest(self.network.input, layers)
+        return digest(self.network.input, layers)
 
     def __call__(self) -> Network:
         """Return the network."""
@@ -125,8 +123,3 @@ def read_network(model: str) -> Network:
         raise UserError(f"model '{model}' has {len(inputs)} inputs; accepted for FPGAs: one")
     with contextlib.redirect_stdout(sys.stderr):  # what the module prints
         return network_of(module, inputs[0], model)
-
-
-def _digest(*parts: Any) -> str:  # noqa: ANN401 - what JSON can hold
-    text = json.dumps([brpnas.__version__, *parts], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import io
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-import brpnas
+from brpnas.devices.digest import digest
 from brpnas.devices.tflite.convert import CONVERTERS, convert, convert_exported
 from brpnas.devices.tflite.inspect import check
 from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.tflite.quantise import quantise
 from brpnas.devices.tflite.quiet import quiet
-from brpnas.devices.tflite.tracing import evaluating
 from brpnas.errors import UserError, one_line, unknown_name
+from brpnas.evaluating import evaluating
 from brpnas.foreign import call_function, check_target, users_code
 from brpnas.spaces import NetworkShape, Space
 
@@ -74,7 +73,7 @@ class SpaceModel:
         arch: the architecture's text.
         shape: widths, depths and image size.
         precision: one of PRECISIONS.
-        converter: one of brpnas.devices.tflite.CONVERTERS.
+        converter: one of brpnas.devices.tflite.convert.CONVERTERS.
 
     Raises:
         UserError: an unknown precision or converter.
@@ -98,7 +97,7 @@ class SpaceModel:
     @property
     def key(self) -> str:
         """Hash of architecture, shape, precision, converter and this program's version."""
-        return _digest(self.space.name, self.arch, vars(self.shape), self.precision, self.converter)
+        return digest(self.space.name, self.arch, vars(self.shape), self.precision, self.converter)
 
     def __call__(self) -> TFLiteModel:
         """Build and convert the network."""
@@ -154,7 +153,7 @@ class FileModel(_File):
     def key(self) -> str:
         """Hash of the file's content; for int8, of this program's version too."""
         content = hashlib.sha256(self._content).hexdigest()
-        return content if self.precision == "fp32" else _digest("file", content, self.precision)
+        return content if self.precision == "fp32" else digest("file", content, self.precision)
 
     def __call__(self) -> TFLiteModel:
         """Read and check the file."""
@@ -173,7 +172,7 @@ class ExportedModel(_File):
     @functools.cached_property
     def key(self) -> str:
         """Hash of the file's content, the precision and this program's version."""
-        return _digest("pt2", hashlib.sha256(self._content).hexdigest(), self.precision)
+        return digest("pt2", hashlib.sha256(self._content).hexdigest(), self.precision)
 
     def __call__(self) -> TFLiteModel:
         """Load and convert the program."""
@@ -190,7 +189,7 @@ class FunctionModel:
     Attributes:
         target: ``package.module:function``; found from the current folder too.
         precision: one of PRECISIONS.
-        converter: one of brpnas.devices.tflite.CONVERTERS.
+        converter: one of brpnas.devices.tflite.convert.CONVERTERS.
 
     Raises:
         UserError: the target is malformed, or the precision or converter is unknown.
@@ -232,7 +231,7 @@ class FunctionModel:
                 flat = value.detach().cpu().contiguous().flatten()
                 weights.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
         ends = [[str(one.dtype), *one.shape] for one in inputs]
-        return _digest(self.target, weights.hexdigest(), ends, self.precision, self.converter)
+        return digest(self.target, weights.hexdigest(), ends, self.precision, self.converter)
 
     def __call__(self) -> TFLiteModel:
         """Call the function and convert what it returns."""
@@ -314,11 +313,6 @@ def _as_if_trained(module: nn.Module) -> None:
 
 def _at(precision: str, model: TFLiteModel) -> TFLiteModel:
     return quantise(model) if precision == "int8" else model
-
-
-def _digest(*parts: Any) -> str:  # noqa: ANN401 - what JSON can hold
-    text = json.dumps([brpnas.__version__, *parts], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _require(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -7,9 +7,8 @@ torch right away. Nothing is computed on the stand-in: a function that is not kn
 
 from __future__ import annotations
 
-import contextlib
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from brpnas.devices.tflite.functions import FUNCTIONS, HARMLESS
 from brpnas.devices.tflite.graph import Graph, Node, UnsupportedError
 from brpnas.errors import UserError, one_line
+from brpnas.evaluating import evaluating
 
 __all__ = ["trace"]
 
@@ -122,19 +122,6 @@ def trace(module: nn.Module, example_input: Tensor, name: str) -> tuple[Graph, N
     if isinstance(output, Tensor):
         raise UserError(f"model '{name}': its output does not depend on its input")
     raise UnsupportedError(f"model '{name}' returns a {type(output).__name__}, not one tensor")
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Hold a module in evaluation mode, then give each part its own mode back."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        vars(part)["training"] = False  # a module's own way to set attributes is slow
-    try:
-        yield
-    finally:
-        for part in training:
-            vars(part)["training"] = True
 
 
 def _layer(module: nn.Module, origin: TracebackType | None) -> str:

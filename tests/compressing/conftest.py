@@ -21,8 +21,8 @@ def bars() -> Progress:
 
 @pytest.fixture(scope="session")
 def subject(bars: Progress) -> Subject:
-    """digits-cnn, with 96 of its images and their labels, and few options."""
-    loaded, images = read_subject(None, None, None, None, labels=True, most=96, seed=0)
+    """digits-cnn, with 288 of its images and their labels, and few options."""
+    loaded, images = read_subject(None, None, None, None, labels=True, most=288, seed=0)
     assert images.test is not None
     x, y = images.test
     images = dataclasses.replace(images, test=(x[:200], y[:200]))

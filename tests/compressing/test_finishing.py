@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brpnas.compressing.finishing import finish
-from brpnas.compressing.searching import Searched, Settings, search_versions
+from brpnas.compressing.searching import Searched, SearchSettings, search_versions
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.evaluate.compressed import accuracy_pct
 from brpnas.lowrank import Factors, apply_recipe, read_recipe
@@ -17,7 +17,7 @@ from brpnas.run import Run
 from brpnas.search import FrontMember, FrontResult
 from brpnas.spaces import LowRankNetwork
 
-SETTINGS = Settings(strategy="knapsack", budget=8)
+SETTINGS = SearchSettings(strategy="knapsack", budget=8)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_kept_versions_are_spread_over_the_costs(
 def test_target_has_one_answer_the_best(
     subject: Subject, searched: Searched, tmp_path: Path, bars: Progress
 ) -> None:
-    settings = Settings(strategy="knapsack", target=0.9)
+    settings = SearchSettings(strategy="knapsack", target=0.9)
     found = _finish(subject, searched, tmp_path, bars, settings=settings)
     assert [row["step"] for row in found["front"]] == [searched.front.members[0].step]
 
@@ -90,7 +90,7 @@ def test_repaired_versions_are_judged_anew(
     recipe = read_recipe(Path(after["recipe"]))
     assert recipe.method == "output, repaired by lsq"
     repaired = apply_recipe(recipe, subject.model, subject.layers)[0]
-    x, y = subject.images.calibration, subject.images.labels
+    x, y = subject.images.judged
     with torch.no_grad():
         top, expected = repaired(x).argmax(1), subject.model(x).argmax(1)
     assert y is not None

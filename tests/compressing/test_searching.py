@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brpnas.compressing.searching import Searched, Settings, check_target, search_versions
+from brpnas.compressing.searching import Searched, SearchSettings, check_target, search_versions
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.errors import UserError
 from brpnas.evaluate.compressed import CompressedEvaluator
@@ -17,7 +17,7 @@ from brpnas.search.fronts import FRONT_STRATEGIES
 def _search(subject: Subject, folder: Path, bars: Progress, **settings: Any) -> Searched:
     asked = {"budget": 6, "iterations": 2, "predictor": "gp", **settings}
     with Run(folder, {}, seed=0) as run:
-        return search_versions(subject, Settings(**asked), None, run, bars)
+        return search_versions(subject, SearchSettings(**asked), None, run, bars)
 
 
 @pytest.mark.parametrize("strategy", sorted(set(FRONT_STRATEGIES) - {"gradient"}))
@@ -34,13 +34,12 @@ def test_front_holds_what_the_evaluator_says(
     assert macs == sorted(macs, reverse=True)
     assert objective == sorted(objective, reverse=True)
     assert macs[0] <= 0.9 * searched.original["macs"]
-    member = front.members[-1]
+    member = front.members[0]  # of the last ones, some were given up early
     judge: CompressedEvaluator[Any] = CompressedEvaluator(
         subject.model,
         subject.layers,
         subject.factors,
-        subject.images.calibration,
-        subject.images.labels,
+        *subject.images.judged,
     )
     (again,) = judge.evaluate([member.arch])
     for name, value in again.metrics.items():
@@ -76,7 +75,7 @@ def test_target_is_searched_closely(subject: Subject, tmp_path: Path, bars: Prog
 
 @pytest.mark.parametrize("cost", ["macs", "params"])
 def test_target_out_of_reach_says_the_closest(subject: Subject, cost: str) -> None:
-    settings = Settings(cost=cost, target=0.01)
+    settings = SearchSettings(cost=cost, target=0.01)
     count = subject.space.macs if cost == "macs" else subject.space.params
     cheapest = subject.space.network(
         {name: min((o.choice for o in known), key=lambda c: count(subject.space.network({name: c})))
@@ -89,8 +88,8 @@ def test_target_out_of_reach_says_the_closest(subject: Subject, cost: str) -> No
     with pytest.raises(UserError) as raised:
         check_target(subject, settings)
     assert str(raised.value) == said
-    check_target(subject, Settings(cost=cost, target=closest + 0.001))
-    check_target(subject, Settings(cost="latency", target=0.01))  # found out by the search
+    check_target(subject, SearchSettings(cost=cost, target=closest + 0.001))
+    check_target(subject, SearchSettings(cost="latency", target=0.01))  # found out by the search
 
 
 def test_latency_of_no_device_is_the_users_error(
@@ -113,9 +112,9 @@ def test_latency_of_no_device_is_the_users_error(
 )
 def test_settings_are_checked_at_once(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        Settings(**settings)
+        SearchSettings(**settings)
 
 
 def test_span_ends_at_the_target() -> None:
-    assert Settings(target=0.5).span == (pytest.approx(0.46), 0.5)
-    assert Settings().span[0] < Settings().span[1] < 1
+    assert SearchSettings(target=0.5).span == (pytest.approx(0.46), 0.5)
+    assert SearchSettings().span[0] < SearchSettings().span[1] < 1

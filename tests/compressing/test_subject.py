@@ -175,3 +175,15 @@ def test_images_that_the_network_does_not_run_on_are_the_users_error(bars: Progr
     model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(UserError, match="does not run on an input of 1 x 4 x 7 x 7"):
         _prepare(model, torch.randn(4, 4, 7, 7), bars)
+
+
+def test_what_judges_was_not_fitted_to() -> None:
+    _, images = read(labels=True, most=64)
+    (fitted, of_fitted), (judged, of_judged) = images.fitted, images.judged
+    assert (len(fitted), len(judged)) == (43, 21)
+    assert of_fitted is not None
+    assert of_judged is not None
+    together = torch.cat([fitted, judged]).flatten(1)
+    assert sorted(together.tolist()) == sorted(images.calibration.flatten(1).tolist())
+    assert images.labels is not None
+    assert sorted([*of_fitted, *of_judged]) == sorted(images.labels)

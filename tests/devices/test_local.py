@@ -18,8 +18,9 @@ from brpnas.devices.local import LocalDevice
 from brpnas.devices.reference import REFERENCE, make_reference
 from brpnas.devices.runtime import find_runtime
 from brpnas.devices.sandbox import Sandbox
-from brpnas.devices.tflite import TFLiteModel, facts, schema
+from brpnas.devices.tflite import TFLiteModel, schema
 from brpnas.devices.tflite.convert import convert
+from brpnas.devices.tflite.inspect import facts
 from brpnas.devices.timing import Round, TimingPlan
 from brpnas.errors import UserError
 from brpnas.testing import LiteRTDeviceContract

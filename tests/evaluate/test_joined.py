@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from brpnas.errors import UserError
-from brpnas.evaluate import Evaluation, Evaluator, JoinedEvaluator
+from brpnas.evaluate.evaluator import Evaluation, Evaluator
+from brpnas.evaluate.joined import JoinedEvaluator
 from brpnas.spaces import Cell, NASBench201
 
 CELLS = list(NASBench201())[:3]

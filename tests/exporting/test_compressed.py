@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from brpnas.devices.macs import MacCounter
 from brpnas.errors import UserError
-from brpnas.exporting import DEFAULT_FORMATS, export_compressed
-from brpnas.lowrank import apply_recipe, find_layers, read_recipe
+from brpnas.exporting import export_compressed
+from brpnas.exporting.compressed import DEFAULT_FORMATS
+from brpnas.lowrank import Choice, apply_recipe, find_layers, read_recipe
 from brpnas.models import BUILTIN, LoadedModel
 
 CHOICES = {"features.3": "input:g4:r3+output:g2:r5", "linear": "plain:r5"}
@@ -21,11 +21,12 @@ def test_costs_and_files(digits: LoadedModel, written: Recipes, tmp_path: Path) 
     recipe = read_recipe(written(digits, CHOICES))
     done = export_compressed(digits, recipe, tmp_path / "out", ["pt2"])
     example = torch.zeros(1, 1, 8, 8)
-    compressed, report = apply_recipe(recipe, digits.module, find_layers(digits.module, example))
-    for module, macs, params in zip(
-        (digits.module, compressed), done.macs, done.params, strict=True
-    ):
-        assert MacCounter().measure(module, example).samples == (macs,)
+    layers = find_layers(digits.module, example)
+    compressed, report = apply_recipe(recipe, digits.module, layers)
+    chosen = {name: Choice.parse(CHOICES.get(name, "dense")) for name in layers.shapes}
+    macs = sum(chosen[name].macs(shape) for name, shape in layers.shapes.items())
+    assert done.macs == (sum(shape.macs for shape in layers.shapes.values()), macs)
+    for module, params in zip((digits.module, compressed), done.params, strict=True):
         assert params == sum(weights.numel() for weights in module.parameters())
     assert done.report == report
     names = {"recipe": "recipe.json", "weights": "recipe.safetensors", "pt2": "model.pt2"}

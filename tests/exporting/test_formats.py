@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import brpnas
 from brpnas.errors import UserError
-from brpnas.exporting import FORMATS, Checked, Subject, check
+from brpnas.exporting.compressed import FORMATS
+from brpnas.exporting.format import Checked, Subject, check
 from brpnas.foreign import read_exported
 from brpnas.lowrank import apply_recipe, find_layers, read_recipe
 from brpnas.models import LoadedModel, load_model

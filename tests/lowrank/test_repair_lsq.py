@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from brpnas.lowrank import Choice, Factors, find_layers, gather_moments, replace
-from brpnas.lowrank.repair import Job, LeastSquares
-from brpnas.lowrank.repair.job import distance, outputs
+from brpnas.lowrank.repair.job import Job, distance, outputs
+from brpnas.lowrank.repair.lsq import LeastSquares
 
 FAMILIES = [
     *("separable:r6", "input:g1:r5", "input:g4:r3", "output:g1:r5", "output:g4:r4"),

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from brpnas.devices.tflite import ExportedModel, FileModel, FunctionModel, SpaceModel
+from brpnas.devices.tflite.sources import ExportedModel, FileModel, FunctionModel, SpaceModel
 from brpnas.errors import UserError
 from brpnas.measuring import Wanted, choose_models
 from brpnas.spaces import FiniteSpace, NASBench101, NASBench201, NetworkShape

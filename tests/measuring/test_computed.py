@@ -14,7 +14,8 @@ from brpnas.devices.fpga.network import Network, Node
 from brpnas.devices.fpga.sources import ReadNetwork, SpaceNetwork
 from brpnas.errors import UserError
 from brpnas.executors import Executor, InProcess, Outcome
-from brpnas.measuring import Ended, Networks, Settings, Wanted, choose_networks, compute
+from brpnas.measuring import Ended, TableSettings, Wanted, choose_networks, compute
+from brpnas.measuring.choice import Networks
 from brpnas.spaces import NASBench201, NetworkShape
 
 SMALL = NetworkShape(channels=4, cells_per_stage=1, input_size=8)
@@ -38,7 +39,7 @@ def _named(**channels: int) -> Networks:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     def run(networks: Networks, device: FPGADevice = BOARD, **more: Any) -> Ended:
-        settings = Settings(tmp_path / "t.parquet", more.pop("resume", False), command="again")
+        settings = TableSettings(tmp_path / "t.parquet", more.pop("resume", False), command="again")
         return compute(networks, device, more.pop("executor", InProcess(retries=0)), settings)
 
     return run

@@ -12,7 +12,10 @@ from brpnas.devices.store import Store
 from brpnas.devices.sweep import SweepResult
 from brpnas.errors import UserError
 from brpnas.executors import InProcess
-from brpnas.measuring import Ended, Job, Models, end, export, open_jobs, sweep_all
+from brpnas.measuring import Ended
+from brpnas.measuring.choice import Models
+from brpnas.measuring.export import end, export
+from brpnas.measuring.jobs import Job, open_jobs, sweep_all
 from brpnas.testing import NamedSource, ScriptedDevice
 
 PLAN = TimingPlan(rounds=2, runs=2, warmup=0)
@@ -96,7 +99,7 @@ def test_nothing_measured_gives_the_reasons(store: Store) -> None:
 def test_counts_are_those_of_the_table_whatever_the_sweep_saw(store: Store) -> None:
     no = ModelError("hung")
     job = _measured(store, ScriptedDevice(PLAN, {"a": [1.0, no, no]}), "a", "b")
-    ended = end(job, SweepResult(7, 7, 1.5, 0.0), _models("a", "b"), "")
+    ended = end(job, SweepResult(7, 7, 1.5), _models("a", "b"), "")
     assert ended.error is None
     assert read_table(job.table).frame["latency_ms"].notna().sum() == 1
     summary = ended.summary()

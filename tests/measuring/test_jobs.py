@@ -13,7 +13,7 @@ from brpnas.devices.store import Store
 from brpnas.devices.sweep import SweepResult
 from brpnas.errors import UserError
 from brpnas.executors import InProcess
-from brpnas.measuring import Job, open_jobs, open_store, store_path, sweep_all, table_paths
+from brpnas.measuring.jobs import Job, open_jobs, open_store, store_path, sweep_all, table_paths
 from brpnas.testing import NamedSource, ScriptedDevice
 
 PLAN = TimingPlan(rounds=2, runs=1, warmup=0)

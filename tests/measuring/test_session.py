@@ -8,7 +8,8 @@ from brpnas.datasets import read_table
 from brpnas.devices import LocalDevice, Round, TFLiteModel, TimingPlan
 from brpnas.errors import UserError
 from brpnas.executors import InProcess
-from brpnas.measuring import Ended, Models, Settings, Wanted, choose_models, measure
+from brpnas.measuring import Ended, TableSettings, Wanted, choose_models, measure
+from brpnas.measuring.choice import Models
 from brpnas.spaces import NASBench201, NetworkShape
 from brpnas.testing import NamedSource, ScriptedDevice
 
@@ -23,7 +24,7 @@ def _named(*names: str) -> Models:
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., list[Ended]]:
     def run(models: Models, *devices: Any, resume: bool = False, **more: Any) -> list[Ended]:
-        settings = Settings(tmp_path / "t.parquet", resume, command="again")
+        settings = TableSettings(tmp_path / "t.parquet", resume, command="again")
         return measure(models, devices, InProcess(retries=0), settings, **more)
 
     return run

@@ -245,6 +245,10 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
     """A browser's tab; skips where there is no browser."""
     program = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if program is None:
-        pytest.skip(f"none of these browsers is installed: {', '.join(_BROWSERS)}")
+        pytest.skip(
+            f"no browser: none of {', '.join(_BROWSERS)} is on the PATH; "
+            "on Debian `apt install chromium`, elsewhere https://www.chromium.org/getting-involved/"
+            "download-chromium"
+        )
     with _browser(program, tmp_path_factory.mktemp("browser")) as tab:
         yield tab

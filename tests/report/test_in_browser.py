@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from brpnas.report.runs import write_reports
+from brpnas.cli import app
+from brpnas.devices.fpga import network_of, read_platform
+from brpnas.devices.fpga.export import describe_design
+from brpnas.devices.fpga.mapping import Rule
+from brpnas.devices.fpga.problem import Problem
+from brpnas.report import write_reports
 from brpnas.run import Run, Step
 from brpnas.testing import SyntheticEvaluator, synthetic_problem
 
@@ -41,7 +47,13 @@ def search(folder: Path, seed: int = 0, title: str = HOSTILE) -> list[Step]:
         "command": f"brpnas search --seed {seed}",
     }
     steps = [
-        Step(0, "random" if place < 10 else "top", str(pool[at]), dict(one.metrics))
+        Step(
+            place // 10,
+            "random" if place < 10 else "top",
+            str(pool[at]),
+            dict(one.metrics),
+            expected=np.nan if place < 10 else -float(place),
+        )
         for place, (at, one) in enumerate(zip(order.tolist(), found, strict=True))
     ]
     with Run(folder, arguments, seed) as run:
@@ -59,10 +71,30 @@ def lowrank(folder: Path, model: str = LONG) -> None:
     figures = [{"agreement_pct": 100.0 - 3 * at, "macs": 900.0 - 200 * at} for at in range(3)]
     with Run(folder, arguments, 0) as run:
         for at, (arch, known) in enumerate(zip(archs, figures, strict=True)):
-            run.append(Step(0, "random", arch, {"fidelity": -0.01 * 10**at, **known}))
+            metrics = {"fidelity": -0.01 * 10**at, **known}
+            run.append(Step(0, "top", arch, metrics, expected=-0.02 * 10**at))
         front = [{**one, "step": at, "recipe": f"{at}.json"} for at, one in enumerate(figures)]
         baseline = {"agreement_pct": 100.0, "macs": 1000.0}
         run.finish({"baseline": baseline, "front": front, "wall_s": 1.0})
+
+
+def fits(folder: Path, table: Path) -> Path:
+    """A comparison of predictors."""
+    asked = ("--table", table, "--column", "params_m", "--predictor", "flops", "--predictor", "gp")
+    sizes = ("--train", "10,20", "--valid", 0, "--seeds", 1, "--executor", "inline")
+    arguments = ["compare", *map(str, (*asked, *sizes)), "--out", str(folder)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def design(path: Path) -> Path:
+    """An FPGA design of two layers."""
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3)
+    network = network_of(torch.nn.Sequential(*layers), torch.zeros(1, 3, 12, 12), HOSTILE)
+    mapped = Rule().map(Problem(network, read_platform("zc706")))
+    path.write_text(json.dumps(describe_design(mapped)))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +111,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "lowrank": write_reports(runs[2:]),
         "table": write_reports([table], folder / "table.html"),
         "comparison": write_reports(runs, folder / "comparison.html"),
+        "fits": write_reports([fits(folder / "fits", table)]),
+        "design": write_reports([design(folder / "design.json")]),
     }
 
 
-KINDS = ("search", "lowrank", "table", "comparison")
+KINDS = ("search", "lowrank", "table", "comparison")  # that open networks
+PLOTTED = (*KINDS, "fits")
+ALL = (*PLOTTED, "design")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_pages_fit_are_readable_and_complain_of_nothing(
     tab: Any, pages: dict[str, Path], kind: str, width: int, dark: bool
 ) -> None:
@@ -96,12 +132,14 @@ def test_pages_fit_are_readable_and_complain_of_nothing(
         if details:
             tab.run("document.querySelectorAll('details').forEach((one) => one.open = true)")
         assert tab.run("document.documentElement.scrollWidth") <= width
-    assert tab.run("document.querySelectorAll('.plot .main-svg').length") >= 1
-    assert tab.run("document.querySelectorAll('.plot .point').length") >= 3
+    if kind in PLOTTED:
+        assert tab.run("document.querySelectorAll('.plot .main-svg').length") >= 1
+        assert tab.run("document.querySelectorAll('.plot .point').length") >= 3
     for text in ("body", ".soft", "dt", "td", ".plot .xtick text", ".plot .legendtext"):
         for contrast in contrasts(tab, text):
             assert contrast >= 4.5, text  # WCAG 2.1, 1.4.3
-    for contrast in contrasts(tab, ".plot .point, .plot .js-line", least=1):
+    drawn = ".plot .point, .plot .js-line"
+    for contrast in contrasts(tab, drawn, least=1 if kind in PLOTTED else 0):
         assert contrast >= 3  # 1.4.11
     assert tab.complaints == []
 
@@ -172,6 +210,48 @@ def test_keyboard_reaches_and_opens_networks(tab: Any, pages: dict[str, Path], k
     assert "data-open" in tab.run("document.activeElement.outerHTML")  # back where it was
 
 
+@pytest.mark.parametrize("kind", ALL)
+def test_every_wide_table_is_reached_and_scrolled_by_keys(
+    tab: Any, pages: dict[str, Path], kind: str
+) -> None:
+    tab.open(pages[kind], 360)
+    tab.run("document.querySelectorAll('details').forEach((one) => one.open = true)")
+    assert tab.run("document.querySelectorAll('.scroll').length") >= 1
+    hidden = """[...document.querySelectorAll('.scroll')].filter((one) =>
+        one.scrollWidth > one.clientWidth && !one.matches('[tabindex="0"][role][aria-label]')
+        && !one.querySelector('button, a')).length"""
+    assert tab.run(hidden) == 0
+
+
+def test_arrow_keys_scroll_the_layers_of_a_design(tab: Any, pages: dict[str, Path]) -> None:
+    tab.open(pages["design"], 360)
+    for _ in range(10):
+        tab.press("Tab", 9)
+        if tab.run("document.activeElement.ariaLabel") == "Layers of part 1":
+            break
+    assert tab.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    tab.press("ArrowRight", 39)
+    tab.wait("document.activeElement.scrollLeft > 0")
+
+
+@pytest.mark.parametrize("kind", ["search", "lowrank"])
+def test_what_was_expected_opens_its_networks(tab: Any, pages: dict[str, Path], kind: str) -> None:
+    tab.open(pages[kind])
+    last = tab.run("document.querySelectorAll('.plot').length") - 1
+    place = tab.run(POINT.format(last, 1))
+    tab.point_at(*place)
+    beside = f"document.querySelectorAll('.hoverlayer')[{last}].textContent"
+    tab.wait(beside)
+    said = tab.run(beside)
+    tab.click(*place)
+    tab.wait(OPEN)
+    assert said.startswith(tab.run(SHOWN)[:30])
+    assert "expected" in said
+    tab.press("Escape", 27)
+    tab.wait(f"!{OPEN}")
+    assert tab.complaints == []
+
+
 def test_copying(tab: Any, pages: dict[str, Path]) -> None:
     tab.open(pages["search"])
     tab.click(
@@ -226,12 +306,18 @@ def test_no_other_script_may_run(tab: Any, tmp_path: Path, pages: dict[str, Path
     assert all("Content Security Policy" in one for one in tab.complaints)
 
 
-def test_without_its_script_a_page_says_where_pictures_are(
-    tab: Any, pages: dict[str, Path], read_page: Callable[[Path], Any]
+def test_without_its_script_a_page_shows_where_pictures_are(
+    tab: Any, pages: dict[str, Path]
 ) -> None:
+    shown = "[...document.querySelectorAll('noscript p')].map((one) => one.innerText)"
+    need, run = "Plots need JavaScript", "; the run folder has this one as"
+    saved = [f"{need}{run} {name}.png." for name in ("front", "versions")]
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        tab.call("Page.navigate", url=pages["lowrank"].as_uri())
-        assert "Plots need JavaScript" in read_page(pages["lowrank"]).text
+        for kind, said in (("lowrank", [*saved, f"{need}."]), ("fits", [f"{need}."] * 2)):
+            tab.call("Page.navigate", url=pages[kind].as_uri())
+            tab.wait("document.readyState === 'complete' && document.querySelector('noscript p')")
+            assert tab.run(shown) == said
+            assert tab.run("document.querySelector('noscript p').getClientRects().length") == 1
     finally:
         tab.call("Emulation.setScriptExecutionDisabled", value=False)

@@ -23,29 +23,13 @@ from torch import Tensor, nn
 from brpnas.errors import UserError, unknown_name
 from brpnas.lowrank.repair.bn import BatchNorm
 from brpnas.lowrank.repair.calibration import Calibration
-from brpnas.lowrank.repair.distil import Distillation
 from brpnas.lowrank.repair.job import Frame, Job, Progress, Repair
 from brpnas.lowrank.repair.lsq import LeastSquares
 from brpnas.lowrank.repair.none import Nothing
-from brpnas.lowrank.repair.synthetic import Dream, Synthetic
+from brpnas.lowrank.repair.synthetic import Synthetic
 from brpnas.lowrank.schemes import Choice
 
-__all__ = [
-    "REPAIRS",
-    "BatchNorm",
-    "Calibration",
-    "Distillation",
-    "Dream",
-    "Frame",
-    "Job",
-    "LeastSquares",
-    "Nothing",
-    "Progress",
-    "Repair",
-    "Synthetic",
-    "check_repair",
-    "repair",
-]
+__all__ = ["REPAIRS", "check_repair", "repair"]
 
 REPAIRS: dict[str, Repair] = {
     "none": Nothing(),

@@ -24,14 +24,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from brpnas.errors import UserError
 from brpnas.lowrank.repair.job import BATCH, Job, Repair, distance, outputs
 
-__all__ = ["BatchNorm", "norms"]
+__all__ = ["BatchNorm", "NormsRepair", "norms"]
 
 _log = logging.getLogger(__name__)
 Statistics = list[tuple[Tensor, Tensor]]
 
 
+class NormsRepair(Repair):
+    """A repair that works with the statistics of batch norm."""
+
+    def check(self, original: nn.Module, images: int) -> None:
+        """See `Repair.check`; batch norm has to be there."""
+        super().check(original, images)
+        norms(original)
+
+
 @dataclass(frozen=True)
-class BatchNorm(Repair):
+class BatchNorm(NormsRepair):
     """New statistics of batch norm.
 
     Attributes:
@@ -41,11 +50,6 @@ class BatchNorm(Repair):
     needs_images: ClassVar[bool] = True
 
     shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-    def check(self, original: nn.Module, images: int) -> None:
-        """See `Repair.check`; batch norm has to be there."""
-        super().check(original, images)
-        norms(original)
 
     def run(self, job: Job) -> nn.Module:
         """See `Repair.run`."""

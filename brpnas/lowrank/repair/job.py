@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brpnas.errors import UserError, one_line
-from brpnas.lowrank.layers import evaluation
+from brpnas.evaluating import evaluating
 from brpnas.lowrank.schemes import Choice
 
 __all__ = ["BATCH", "LEAST_IMAGES", "Frame", "Job", "Progress", "Repair", "distance", "outputs"]
@@ -84,7 +84,10 @@ class Job:
 
 def _too_few(images: int) -> UserError:
     """Return the error of too few images."""
-    return UserError(f"{images} calibration images: a repair needs {LEAST_IMAGES} or more")
+    return UserError(
+        f"{images} calibration images to repair with: it needs {LEAST_IMAGES} or more (a search "
+        "keeps a third of its images to judge by)"
+    )
 
 
 class Repair(ABC):
@@ -124,7 +127,7 @@ def outputs(model: nn.Module, images: Tensor) -> Tensor:
     Raises:
         UserError: the network does not run on the images.
     """
-    with evaluation(model):
+    with evaluating(model), torch.no_grad():
         try:
             scores = torch.cat([model(x) for x in torch.split(images, BATCH)])
         except (RuntimeError, ValueError, TypeError) as error:

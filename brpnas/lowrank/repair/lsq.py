@@ -28,8 +28,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from brpnas.evaluating import evaluating
 from brpnas.lowrank.factors import Factors
-from brpnas.lowrank.layers import Layers, evaluation, find_layers, layer_input
+from brpnas.lowrank.layers import Layers, find_layers, layer_input
 from brpnas.lowrank.modules import build
 from brpnas.lowrank.moments import Moment, patches_of, windows_of
 from brpnas.lowrank.repair.job import BATCH, Job, Repair, distance, outputs
@@ -96,7 +97,7 @@ class LeastSquares(Repair):
 
             return hook
 
-        with evaluation(job.compressed), contextlib.ExitStack() as hooks:
+        with evaluating(job.compressed), torch.no_grad(), contextlib.ExitStack() as hooks:
             for name in wanted:
                 module = job.compressed.get_submodule(name)
                 handle = module.register_forward_hook(solve(name), with_kwargs=True)
@@ -143,7 +144,7 @@ def _outputs_at(
         return hook
 
     batches = torch.split(images, BATCH)
-    with evaluation(model), contextlib.ExitStack() as hooks:
+    with evaluating(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name in places:
             handle = model.get_submodule(name).register_forward_hook(note(name))
             hooks.callback(handle.remove)

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from brpnas.errors import UserError
 from brpnas.lowrank.cache import Cache, content_hash, model_hash
-from brpnas.lowrank.repair.bn import norms
+from brpnas.lowrank.repair.bn import NormsRepair, norms
 from brpnas.lowrank.repair.calibration import distilled
 from brpnas.lowrank.repair.distil import Distillation
-from brpnas.lowrank.repair.job import LEAST_IMAGES, Job, Repair
+from brpnas.lowrank.repair.job import LEAST_IMAGES, Job
 from brpnas.lowrank.repair.lsq import LeastSquares
 
 __all__ = ["Dream", "Synthetic"]
@@ -119,7 +119,7 @@ class Dream:
 
 
 @dataclass(frozen=True)
-class Synthetic(Repair):
+class Synthetic(NormsRepair):
     """Least squares and distillation on images made from noise.
 
     Attributes:
@@ -133,11 +133,6 @@ class Synthetic(Repair):
     dream: Dream = field(default_factory=Dream)
     least_squares: LeastSquares = field(default_factory=LeastSquares)
     distillation: Distillation = field(default_factory=Distillation)
-
-    def check(self, original: nn.Module, images: int) -> None:
-        """See `Repair.check`; batch norm has to be there."""
-        super().check(original, images)
-        norms(original)
 
     def run(self, job: Job) -> nn.Module:
         """See `Repair.run`; calibration images, where there are some, are what it is judged by."""

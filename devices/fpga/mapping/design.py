@@ -46,11 +46,13 @@ class Design:
         problem: what was to be mapped, on what.
         parts: run after each other, the board is loaded with one at a time.
         proven: whether no better design exists in the space that was searched.
+        command: that made it; empty if none did.
     """
 
     problem: Problem
     parts: tuple[Part, ...]
     proven: bool = False
+    command: str = ""
 
     @property
     def fits(self) -> bool:

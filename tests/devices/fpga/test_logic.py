@@ -8,8 +8,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from brpnas.devices.fpga import FEATURES, card
-from brpnas.devices.fpga.logic import RESOURCES, ModuleUse, count_logic
+from brpnas.devices.fpga import FEATURES
+from brpnas.devices.fpga.logic import RESOURCES, ModuleUse, card, count_logic
 
 _ROOT = Path(__file__).resolve().parents[3]
 

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from brpnas.devices.fpga import FPGADevice, Network, network_of, read_network, read_platform
+from brpnas.devices.fpga import FPGADevice, network_of, read_platform
 from brpnas.devices.fpga.fpgaconvnet import fpgaconvnet_partitions
+from brpnas.devices.fpga.from_onnx import read_onnx
+from brpnas.devices.fpga.network import Network
 from brpnas.errors import UserError
 from brpnas.lowrank import Choice, Factors, Layers, Pair, find_layers, replace, schemes_for
 from brpnas.models.digits_cnn import digits_cnn
@@ -84,7 +86,7 @@ def test_files_have_the_same_layers(module: nn.Module, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter that needs no further package
         torch.onnx.export(module.eval(), (IMAGE,), path, input_names=["x"], dynamo=False)
-    of_file, of_module = read_network(path), network_of(module, IMAGE)
+    of_file, of_module = read_onnx(path), network_of(module, IMAGE)
     assert [(node.kind, node.sizes, node.output) for node in of_file.nodes] == [
         (node.kind, node.sizes, node.output) for node in of_module.nodes
     ]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from brpnas.devices.fpga import Platform, built_in_platforms, read_platform
+from brpnas.devices.fpga import built_in_platforms, read_platform
+from brpnas.devices.fpga.platform import Platform
 from brpnas.errors import UserError
 
 # Of the boards on which designs are compared: DSP, BRAM, LUT, FF, URAM, MHz, Gbit/s, port width.

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brpnas.devices.fpga import read_network, read_platform
+from brpnas.devices.fpga import read_platform
 from brpnas.devices.fpga.foldings import Picked, Ways
+from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.partition import Segment
 from brpnas.devices.fpga.problem import Problem
 from brpnas.devices.fpga.timing import Flow, PhysicalTiming
@@ -16,7 +17,7 @@ NETS = ("lenet", "resnet8")
 @pytest.fixture(params=[(net, exact) for net in NETS for exact in (False, True)], ids=str)
 def segment(request: pytest.FixtureRequest, shared: Path) -> Segment:
     net, exact = request.param
-    network = read_network(shared / "fpga" / "nets" / f"{net}.onnx")
+    network = read_onnx(shared / "fpga" / "nets" / f"{net}.onnx")
     problem = Problem(network, read_platform("zc706"), batch=1, reference_exact=exact)
     return Segment(problem, 0, len(network.nodes))
 

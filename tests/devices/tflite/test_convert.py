@@ -14,7 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from brpnas.devices.tflite import UnsupportedError, check, convert, convert_exported
+from brpnas.devices.tflite import convert
+from brpnas.devices.tflite.convert import convert_exported
+from brpnas.devices.tflite.graph import UnsupportedError
+from brpnas.devices.tflite.inspect import check
 from brpnas.errors import UserError
 from brpnas.spaces import NASBench101, NASBench201, NetworkShape
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from brpnas.devices.tflite import check, facts, schema
+from brpnas.devices.tflite import schema
+from brpnas.devices.tflite.inspect import check, facts
 from brpnas.devices.tflite.writer import write
 from brpnas.errors import UserError
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from brpnas.devices.tflite import TFLiteModel, facts, quantise
+from brpnas.devices.tflite import TFLiteModel, quantise
+from brpnas.devices.tflite.inspect import facts
 from brpnas.devices.tflite.writer import write
 from brpnas.errors import UserError
 

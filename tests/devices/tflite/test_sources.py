@@ -14,16 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from brpnas.devices.tflite import (
+from brpnas.devices.tflite import sources as module_under_test
+from brpnas.devices.tflite.inspect import check, facts
+from brpnas.devices.tflite.sources import (
     ExportedModel,
     FileModel,
     FunctionModel,
     ModelSource,
     SpaceModel,
-    check,
-    facts,
 )
-from brpnas.devices.tflite import sources as module_under_test
 from brpnas.devices.tflite.writer import write
 from brpnas.errors import UserError
 from brpnas.spaces import NASBench201, NetworkShape

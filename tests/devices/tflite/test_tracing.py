@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brpnas.devices.tflite import UnsupportedError
-from brpnas.devices.tflite.tracing import evaluating, trace
+from brpnas.devices.tflite.graph import UnsupportedError
+from brpnas.devices.tflite.tracing import trace
 
 Error = Callable[[nn.Module, Tensor], float]
 
@@ -129,17 +129,3 @@ def test_an_error_of_the_module_names_its_layer() -> None:
 
     with pytest.raises(UnsupportedError, match=r"'net': layer '1', a Fails: 'missing'"):
         trace(nn.Sequential(nn.ReLU(), Fails()), torch.zeros(1, 3), "net")
-
-
-def test_every_part_gets_its_mode_back() -> None:
-    module = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3)).train()
-    module[1].eval()
-
-    def fail() -> None:
-        with evaluating(module):
-            assert not any(part.training for part in module.modules())
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert [part.training for part in module.modules()] == [True, True, False]

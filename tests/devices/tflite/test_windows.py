@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brpnas.devices.tflite import UnsupportedError
+from brpnas.devices.tflite.graph import UnsupportedError
 from brpnas.devices.tflite.windows import Windows
 
 

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from brpnas.devices.tflite import UnsupportedError, facts, schema
+from brpnas.devices.tflite import schema
+from brpnas.devices.tflite.graph import UnsupportedError
+from brpnas.devices.tflite.inspect import facts
 from brpnas.devices.tflite.writer import MAKER, write
 from brpnas.errors import UserError
 from brpnas.spaces import NASBench101, NASBench201, NetworkShape

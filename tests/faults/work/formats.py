@@ -58,7 +58,7 @@ from brpnas.lowrank import (
 )
 from brpnas.measuring.choice import Networks, Wanted, choose_networks
 from brpnas.measuring.computed import compute
-from brpnas.measuring.session import Settings
+from brpnas.measuring.session import TableSettings
 from brpnas.models import load_model
 from brpnas.predictors import (
     PREDICTORS,
@@ -306,7 +306,7 @@ def _read_store(path: Path) -> None:
 
 def _measure(path: Path, resume: bool = True) -> None:
     nets = Networks({"chain": ReadNetwork("chain", _net())}, {}, "")
-    settings = Settings(path.with_suffix(".csv"), resume, command="brpnas measure")
+    settings = TableSettings(path.with_suffix(".csv"), resume, command="brpnas measure")
     ended = compute(nets, open_fpga("fpga:zc706"), InProcess(), settings)
     if ended.error:
         raise ended.error

@@ -21,8 +21,8 @@ from typing import Any, Self
 
 _IMPORTS = (
     *("torch", "sklearn.datasets", "matplotlib.pyplot", "pandas", "scipy.stats", "jinja2"),
-    *("brpnas.cli", "brpnas.run", "brpnas.sources", "brpnas.resolver", "brpnas.report.page"),
-    *("brpnas.report.front", "brpnas.compressing", "brpnas.measuring", "brpnas.exporting"),
+    *("brpnas.cli", "brpnas.run", "brpnas.sources", "brpnas.resolver", "brpnas.report.search_page"),
+    *("brpnas.report.lowrank_page", "brpnas.compressing", "brpnas.measuring", "brpnas.exporting"),
     *("brpnas.evaluate.digits201", "brpnas.evaluate.images", "brpnas.devices.fpga.device"),
     *("brpnas.predictors.gcn", "brpnas.search", "pymoo.optimize"),
 )

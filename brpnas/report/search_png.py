@@ -1,4 +1,4 @@
-"""Plots of a search and of a predictor, as PNG files."""
+"""Plots of a search, as PNG files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brpnas.report.canvas import LINE, LOOKS, add_legend, new_canvas, plain, save_figure
-from brpnas.report.history import History, good_range
+from brpnas.report.search_history import SearchHistory, good_range
 
-__all__ = ["save_plots", "save_scatter"]
+__all__ = ["save_search_plots"]
 
 
-def save_plots(history: History, folder: Path) -> dict[str, Path]:
+def save_search_plots(history: SearchHistory, folder: Path) -> dict[str, Path]:
     """Draw what a search did.
 
     Args:
@@ -40,29 +40,7 @@ def save_plots(history: History, folder: Path) -> dict[str, Path]:
     return plots
 
 
-def save_scatter(
-    path: Path, truth: NDArray[np.float64], prediction: NDArray[np.float64], column: str
-) -> None:
-    """Plot predictions against the truth.
-
-    Args:
-        path: of the PNG file.
-        truth: measured values, shape (n,).
-        prediction: predicted values, shape (n,), in the same unit.
-        column: name of the metric.
-    """
-    figure, axes = new_canvas(5.4, 5.0)
-    axes.scatter(truth, prediction, s=6, alpha=0.4, color=LOOKS[0][0], linewidths=0)
-    ends = [min(truth.min(), prediction.min()), max(truth.max(), prediction.max())]
-    axes.plot(ends, ends, color=LINE, linewidth=1, label="prediction = measurement")
-    axes.set_xlabel(f"{plain(column)}, measured")
-    axes.set_ylabel(f"{plain(column)}, predicted")
-    axes.set_title(f"{len(truth):,} networks that were not learnt from", fontsize=10)
-    axes.legend(fontsize=8)
-    save_figure(figure, path)
-
-
-def _trace(history: History) -> Figure:
+def _trace(history: SearchHistory) -> Figure:
     figure, axes = new_canvas()
     accuracy = history.values(history.accuracy)
     steps = np.arange(1, len(accuracy) + 1)
@@ -89,7 +67,7 @@ def _trace(history: History) -> Figure:
     return figure
 
 
-def _best_so_far(history: History, report: str) -> Figure:
+def _best_so_far(history: SearchHistory, report: str) -> Figure:
     figure, axes = new_canvas()
     best = history.best_so_far()
     steps = np.arange(1, len(best) + 1)
@@ -102,7 +80,7 @@ def _best_so_far(history: History, report: str) -> Figure:
     return figure
 
 
-def _trade_off(history: History, column: str, limit: float) -> Figure:
+def _trade_off(history: SearchHistory, column: str, limit: float) -> Figure:
     figure, axes = new_canvas()
     costs, accuracy = history.values(column), history.values(history.accuracy)
     for origin, (colour, marker) in _looks(history).items():
@@ -128,7 +106,7 @@ def _trade_off(history: History, column: str, limit: float) -> Figure:
     return figure
 
 
-def _looks(history: History) -> dict[str, tuple[str, str]]:
+def _looks(history: SearchHistory) -> dict[str, tuple[str, str]]:
     origins = list(dict.fromkeys(history.trace["origin"]))
     return {origin: LOOKS[place % len(LOOKS)] for place, origin in enumerate(origins)}
 

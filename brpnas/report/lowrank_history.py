@@ -1,4 +1,4 @@
-"""What the run folder of a search for low-rank versions tells, read back: the noun FrontHistory."""
+"""What the folder of a search for low-rank versions tells, read back: the noun LowRankHistory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brpnas.errors import DAMAGE, UserError
-from brpnas.search import on_front
+from brpnas.report.expected import Round, read_rounds
+from brpnas.report.fronts import unbeaten
 
-__all__ = ["FrontHistory", "Version", "choices_of", "read_front_history"]
+__all__ = ["LowRankHistory", "Version", "choices_of", "read_lowrank_history"]
 
 _FIGURES = ("macs", "params", "latency_ms", "accuracy_pct", "agreement_pct")
 _OBJECTIVES = ("log_likelihood", "fidelity")
@@ -47,7 +48,7 @@ class Version:
 
 
 @dataclass(frozen=True, eq=False)
-class FrontHistory:
+class LowRankHistory:
     """A search for a front as its run folder tells it.
 
     Attributes:
@@ -78,15 +79,17 @@ class FrontHistory:
         """The cost of the network as it is, in the cost's unit; NaN if not known."""
         return math.nan if self.original is None else self.original[self.cost]
 
+    def rounds(self) -> list[Round]:
+        """Return the rounds in which the strategy expected something."""
+        values = self.values(self.objective)
+        return read_rounds(self.trace, values, np.isfinite(values))
+
     def unbeaten(self) -> NDArray[np.int64]:
         """Return the rows of the evaluated versions that no other one beats, the dearest first."""
-        costs, values = self.values(self.cost), self.values(self.objective)
-        rows = np.flatnonzero(np.isfinite(costs) & np.isfinite(values))
-        rows = rows[on_front(costs[rows], values[rows])] if len(rows) else rows
-        return rows[np.argsort(-costs[rows], kind="stable")]
+        return unbeaten(self.values(self.cost), self.values(self.objective))[::-1]
 
 
-def read_front_history(folder: Path) -> FrontHistory:
+def read_lowrank_history(folder: Path) -> LowRankHistory:
     """Read a run folder of ``brpnas search --space lowrank``.
 
     Raises:
@@ -98,12 +101,13 @@ def read_front_history(folder: Path) -> FrontHistory:
         trace = pd.read_parquet(io.BytesIO((folder / "trace.parquet").read_bytes()))
         cost = str(record["arguments"]["cost"])
         objective = next((name for name in _OBJECTIVES if name in trace), _OBJECTIVES[-1])
-        missing = {cost, objective, "agreement_pct", "arch", "origin", "error"} - {*trace.columns}
+        wanted = {cost, objective, "agreement_pct", "arch", "origin", "iteration", "error"}
+        missing = wanted - {*trace.columns}
         if missing:
             raise ValueError(f"no column {', '.join(sorted(missing))} in trace.parquet")
         trace = trace.astype(dict.fromkeys((cost, objective, "agreement_pct"), np.float64))
         result = record["result"]
-        history = FrontHistory(
+        history = LowRankHistory(
             record,
             trace,
             cost,

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.report.front_history import FrontHistory
-from brpnas.report.front_plots import (
+from brpnas.report.expected import Round
+from brpnas.report.fronts import unbeaten
+from brpnas.report.interactive import Network, Plot, axis, hover, line, points
+from brpnas.report.lowrank_history import LowRankHistory
+from brpnas.report.lowrank_words import (
     OBJECTIVE_WORDS,
-    ROUNDING,
     USELESS,
     cost_title,
     judged_by,
+    losses_of,
     shares,
 )
-from brpnas.report.interactive import Network, Plot, axis, hover, line, points
 from brpnas.report.summary import Axes, Curve
-from brpnas.search import on_front
 
-__all__ = ["front_curves", "front_plot", "versions_plot"]
+__all__ = ["expected_plot", "front_plot", "lowrank_curves", "versions_plot"]
 
 _HOW = "Point at a version for its layers and figures, click to see them as a list."
 
 
-def front_plot(history: FrontHistory, original: dict[str, float], versions: list[Network]) -> Plot:
+def front_plot(
+    history: LowRankHistory, original: dict[str, float], versions: list[Network]
+) -> Plot:
     """Draw the finished versions, by the figure that they are judged by.
 
     Args:
@@ -48,17 +52,17 @@ def front_plot(history: FrontHistory, original: dict[str, float], versions: list
     if below:  # they would squeeze the others together
         layout["yaxis"]["range"] = [whole - USELESS, whole + USELESS / 10]
         note = f"{below} lie below this picture (double-click: all). {note}"
-    return Plot(f"The front: {words} at each cost", data, layout, note)
+    return Plot(f"The front: {words} at each cost", data, layout, note, "front.png")
 
 
-def _finished(history: FrontHistory) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _finished(history: LowRankHistory) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return costs and judged figures of the finished versions, shape (versions,) each."""
     name, _ = judged_by(history)
     costs = shares(history, np.array([one.figures[history.cost] for one in history.front]))
     return costs, np.array([one.figures[name] for one in history.front])
 
 
-def front_curves(history: FrontHistory, networks: dict[int, Network]) -> list[Curve]:
+def lowrank_curves(history: LowRankHistory, networks: dict[int, Network]) -> list[Curve]:
     """Return what is compared with other searches.
 
     Args:
@@ -103,7 +107,7 @@ def front_curves(history: FrontHistory, networks: dict[int, Network]) -> list[Cu
 
 def _curve(
     title: str,
-    history: FrontHistory,
+    history: LowRankHistory,
     up: str,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
@@ -115,7 +119,7 @@ def _curve(
     return Curve(Axes(title, cost_title(history), up), x, y, texts, [one.key for one in shown])
 
 
-def _covered(history: FrontHistory) -> list[float]:
+def _covered(history: LowRankHistory) -> list[float]:
     """Return what agreement can be had, percent, mean over all costs up to the original's.
 
     One value after each evaluated version: the hypervolume (Zitzler and Thiele, "Multiobjective
@@ -126,15 +130,13 @@ def _covered(history: FrontHistory) -> list[float]:
     agreements = history.values("agreement_pct")
     known = []
     for count in range(1, len(costs) + 1):
-        rows = np.flatnonzero(np.isfinite(costs[:count]) & np.isfinite(agreements[:count]))
-        rows = rows[on_front(costs[rows], agreements[rows])] if len(rows) else rows
-        order = rows[np.argsort(costs[rows])]
+        order = unbeaten(costs[:count], agreements[:count])
         ends = np.clip(np.append(costs[order], 1.0), 0, 1)
         known.append(float((np.diff(ends) * agreements[order]).sum()))
     return known
 
 
-def versions_plot(history: FrontHistory, networks: dict[int, Network]) -> Plot:
+def versions_plot(history: LowRankHistory, networks: dict[int, Network]) -> Plot:
     """Draw every evaluated version, by what the search minimised.
 
     Args:
@@ -142,7 +144,7 @@ def versions_plot(history: FrontHistory, networks: dict[int, Network]) -> Plot:
         networks: on the page, by their row in the trace.
     """
     costs = shares(history, history.values(history.cost))
-    losses = np.maximum(-history.values(history.objective), ROUNDING)
+    losses = losses_of(history.values(history.objective))
     best = history.unbeaten()
     data = [line("beaten by none", costs[best], losses[best])]
     origins = history.trace["origin"].to_numpy()
@@ -163,18 +165,59 @@ def versions_plot(history: FrontHistory, networks: dict[int, Network]) -> Plot:
                 [networks[row].key if row in networks else None for row in rows],
             )
         )
-    ticks = _ticks(losses)
-    upside_down = axis(
-        OBJECTIVE_WORDS[history.objective],
-        type="log",
-        autorange="reversed",
-        tickvals=ticks,
-        ticktext=[f"{tick:g}" for tick in ticks],
-    )
+    upside_down = _loss_axis(OBJECTIVE_WORDS[history.objective], losses)
     layout = {"xaxis": axis(cost_title(history)), "yaxis": upside_down, "shapes": _target(history)}
     repaired = history.record["arguments"].get("repair") not in (None, "none")
     note = ("Better is higher. " + ("Before the repair. " if repaired else "")) + _HOW
-    return Plot("Every evaluated version, by what the search minimised", data, layout, note)
+    title = "Every evaluated version, by what the search minimised"
+    return Plot(title, data, layout, note, "versions.png")
+
+
+def expected_plot(
+    history: LowRankHistory, rounds: Sequence[Round], networks: dict[int, Network]
+) -> Plot:
+    """Draw the losses that were measured against those that were expected.
+
+    Args:
+        history: of the search.
+        rounds: at least one.
+        networks: on the page, by their row in the trace.
+    """
+    archs, words = history.trace["arch"].tolist(), OBJECTIVE_WORDS[history.objective]
+    data = []
+    for place, one in enumerate(rounds):
+        expected, measured = losses_of(one.expected), losses_of(one.measured)
+        losses = zip(one.rows.tolist(), expected.tolist(), measured.tolist(), strict=True)
+        texts = [
+            hover(
+                archs[row],
+                [
+                    ("number", row + 1),
+                    ("round", one.number),
+                    ("expected loss", before),
+                    ("loss", after),
+                ],
+            )
+            for row, before, after in losses
+        ]
+        keys = [networks[row].key if row in networks else None for row in one.rows.tolist()]
+        data.append(points(f"round {one.number}", place, expected, measured, texts, keys))
+    known = np.concatenate([[*trace["x"], *trace["y"]] for trace in data])
+    ends = np.nanquantile(known, [0, 1])
+    data.insert(0, line("as expected", ends, ends, dash="dot"))
+    layout = {
+        "xaxis": _loss_axis(f"expected {words}", known),
+        "yaxis": _loss_axis(f"measured {words}", known),
+    }
+    note = "Better is higher, and further right. Above the line: better than expected. " + _HOW
+    return Plot("Expected and measured", data, layout, note)
+
+
+def _loss_axis(title: str, losses: NDArray[np.float64]) -> dict[str, Any]:
+    """Return an axis on which the less is the higher, or further right."""
+    ticks = _ticks(losses)
+    texts = [f"{tick:g}" for tick in ticks]
+    return axis(title, type="log", autorange="reversed", tickvals=ticks, ticktext=texts)
 
 
 def _ticks(values: NDArray[np.float64]) -> list[float]:
@@ -187,7 +230,7 @@ def _ticks(values: NDArray[np.float64]) -> list[float]:
     return [step * 10.0**power for power in range(int(first), int(last) + 1) for step in steps]
 
 
-def _target(history: FrontHistory) -> list[dict[str, Any]]:
+def _target(history: LowRankHistory) -> list[dict[str, Any]]:
     target = history.record["arguments"].get("target")
     return [_rule(x=100 * float(target))] if target and not np.isnan(history.whole) else []
 

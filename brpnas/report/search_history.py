@@ -1,4 +1,4 @@
-"""What a run folder tells, read back: the noun History."""
+"""What a run folder tells, read back: the noun SearchHistory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brpnas.errors import DAMAGE, UserError
+from brpnas.report.expected import Round, read_rounds
 
-__all__ = ["History", "good_range", "read_history"]
+__all__ = ["SearchHistory", "good_range", "read_search_history"]
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class SearchHistory:
     """A search as its run folder tells it.
 
     Attributes:
@@ -52,6 +53,10 @@ class History:
             kept &= self.values(column) <= limit  # false for NaN
         return kept
 
+    def rounds(self) -> list[Round]:
+        """Return the rounds in which the strategy expected something."""
+        return read_rounds(self.trace, self.values(self.accuracy), self.within())
+
     def best_so_far(self) -> NDArray[np.int64]:
         """Return the row of the best network after each evaluation, shape (networks,); -1: none.
 
@@ -67,7 +72,7 @@ class History:
         return rows
 
 
-def read_history(folder: Path) -> History:
+def read_search_history(folder: Path) -> SearchHistory:
     """Read a run folder of ``brpnas search``.
 
     Raises:
@@ -80,7 +85,7 @@ def read_history(folder: Path) -> History:
         trace = pd.read_parquet(io.BytesIO(content))
         asked = record["arguments"]
         limits = zip(asked["latency"] or [], asked["latency_limit"] or [], strict=True)
-        history = History(
+        history = SearchHistory(
             record,
             trace,
             asked["accuracy"],

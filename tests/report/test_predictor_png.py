@@ -6,7 +6,7 @@ import numpy as np
 
 from brpnas.judging import Case, Fit, Trial, judge
 from brpnas.predictors import Prediction
-from brpnas.report.predictor_plots import save_predictor_plots
+from brpnas.report.predictor_png import save_predictor_plots, save_scatter
 
 HOSTILE = "<b> $\\frac{ [red] 精度\n\"'&"
 KINDS = {"errors", "calibration", "ranks", "learning"}
@@ -63,3 +63,9 @@ def test_predictions_without_ranks(tmp_path: Path) -> None:
         [Fit(Case("x", "flops", 5, 0, 0), judge(constant, True))], tmp_path
     )
     assert drawn(plots) == KINDS - {"calibration"}
+
+
+def test_scatter(tmp_path: Path) -> None:
+    truth = np.linspace(1, 2, 50)
+    save_scatter(tmp_path / "s.png", truth, truth * 1.1, HOSTILE)
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")

@@ -10,16 +10,23 @@ from markupsafe import Markup
 
 from brpnas.report.conditions import conditions, provenance
 from brpnas.report.drawing import graph_svg
-from brpnas.report.history import History, read_history
+from brpnas.report.expected import expected_facts
 from brpnas.report.interactive import Network, hover
-from brpnas.report.plots import save_plots
 from brpnas.report.rendering import render
-from brpnas.report.search_plots import cost_columns, course_plots, front_plot, front_rows
+from brpnas.report.search_history import SearchHistory, read_search_history
+from brpnas.report.search_plots import (
+    cost_columns,
+    course_plots,
+    expected_plot,
+    front_plot,
+    front_rows,
+)
+from brpnas.report.search_png import save_search_plots
 from brpnas.report.summary import Axes, Curve, Facts, Summary
 from brpnas.report.writing import write_page
 from brpnas.resolver import SPACES, resolve
 
-__all__ = ["summarise_search", "write_report"]
+__all__ = ["summarise_search", "write_search_report"]
 
 _ASKED = {
     "space": "Space",
@@ -40,7 +47,7 @@ _TOP = 10
 _SHOWN = 300  # networks with a drawing of their own: more would make the page heavy
 
 
-def write_report(folder: Path | str, out: Path | None = None) -> Path:
+def write_search_report(folder: Path | str, out: Path | None = None) -> Path:
     """Draw the plots of a run and write its page, from its record and trace alone.
 
     Args:
@@ -55,9 +62,9 @@ def write_report(folder: Path | str, out: Path | None = None) -> Path:
         UserError: not such a folder, or it cannot be written.
     """
     folder = Path(folder)
-    history = read_history(folder)
+    history = read_search_history(folder)
     page = out or folder / "report.html"
-    save_plots(history, folder)
+    save_search_plots(history, folder)
     write_page(page, _render(history))
     return page
 
@@ -68,7 +75,7 @@ def summarise_search(folder: Path) -> Summary:
     Raises:
         UserError: not a run folder of ``brpnas search``.
     """
-    history = read_history(folder)
+    history = read_search_history(folder)
     asked, result = history.record["arguments"], history.record["result"] or {}
     best = history.best_so_far()
     better = np.flatnonzero(np.diff(best, prepend=-1)).tolist()  # where the best so far changes
@@ -80,6 +87,7 @@ def summarise_search(folder: Path) -> Summary:
         answer = networks[better[-1]]
         found = [*answer.figures, ("Found as number", answer.row + 1), *found]
         found.append(("Network", answer.text))
+    found += expected_facts(history.rounds())
 
     def curve(title: str, across: str, x: Any, rows: list[int]) -> Curve:  # noqa: ANN401
         shown = [networks[row] for row in rows]
@@ -119,14 +127,14 @@ def summarise_search(folder: Path) -> Summary:
     )
 
 
-def _asked_of(history: History) -> Facts:
+def _asked_of(history: SearchHistory) -> Facts:
     """Return what a search was asked, by titles."""
     asked = history.record["arguments"]
     known = [(title, asked[name]) for name, title in _ASKED.items() if asked.get(name) is not None]
     return known + [(f"Limit of {name}", f"at most {limit:g}") for name, limit in history.limits]
 
 
-def _render(history: History) -> str:
+def _render(history: SearchHistory) -> str:
     asked: dict[str, Any] = history.record["arguments"]
     result: dict[str, Any] = history.record["result"] or {}
     best = history.best_so_far()
@@ -134,14 +142,18 @@ def _render(history: History) -> str:
     fronts = {cost: front_rows(history, cost) for cost in cost_columns(history)}
     worth = np.where(history.within(), history.values(history.accuracy), -np.inf)
     order = np.argsort(-worth, kind="stable")
-    rows = sorted({*order[:_SHOWN].tolist(), *np.concatenate([order[:0], *fronts.values()])})
+    rounds = history.rounds()
+    best_of_rounds = {one.best for one in rounds if one.best is not None}
+    unbeaten = {row for front in fronts.values() for row in front.tolist()}
+    rows = sorted({*order[:_SHOWN].tolist(), *unbeaten, *best_of_rounds})
     networks = dict(zip(rows, _networks(history, str(asked["space"]), rows), strict=True))
     keys = [str(row) if row in networks else None for row in range(len(worth))]
     drawn = {cost: front_plot(history, cost, keys) for cost in fronts}
     course = course_plots(history, keys)
+    expected = [expected_plot(history, rounds, keys)] if rounds else []
     return render(
-        "report.html",
-        plots=[*drawn.values(), *course],
+        "search.html",
+        plots=[*drawn.values(), *course, *expected],
         asked=_asked_of(history),
         device=conditions(asked),
         command=asked.get("command"),
@@ -153,6 +165,8 @@ def _render(history: History) -> str:
             for cost, plot in drawn.items()
         ],
         course=course,
+        rounds=rounds,
+        measured=history.values(history.accuracy).tolist(),
         ranks=result.get("ranks", {}),
         step=row + 1,
         evaluated=len(history.trace),
@@ -167,7 +181,7 @@ def _render(history: History) -> str:
     )
 
 
-def _networks(history: History, space: str, rows: list[int]) -> list[Network]:
+def _networks(history: SearchHistory, space: str, rows: list[int]) -> list[Network]:
     """Return what the page shows of networks."""
     networks = resolve("space", space, SPACES)()
     values = {name: history.values(name) for name in history.columns}

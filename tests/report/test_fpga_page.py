@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brpnas.devices.fpga import Platform, read_platform
+from brpnas.devices.fpga import read_platform
 from brpnas.devices.fpga.foldings import RESOURCES, Foldings, Words
 from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.mapping import Design, Part
 from brpnas.devices.fpga.network import INPUT, Network, Node
 from brpnas.devices.fpga.partition import Segment
+from brpnas.devices.fpga.platform import Platform
 from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
-from brpnas.report.fpga import write_fpga_report
 from brpnas.report.fpga_layers import layer_rows, sum_rows
+from brpnas.report.fpga_page import write_fpga_report
 from brpnas.report.fpga_roofline import point_of, roofline_svg, roofs_of
 
 HOSTILE = "<script>alert(1)</script> $\\frac{ {{ 7 * 7 }} 精度\n\"'&"
@@ -64,8 +65,8 @@ def board(**changes: float) -> Platform:
 
 @pytest.fixture
 def page_of(read_page: Callable[[Path], Any]) -> PageOf:
-    def page_of(design: Design, folder: Path, command: str | None = None) -> Any:
-        write_fpga_report(design, folder / "page.html", command)
+    def page_of(design: Design, folder: Path, command: str = "") -> Any:
+        write_fpga_report(dataclasses.replace(design, command=command), folder / "page.html")
         return read_page(folder / "page.html")
 
     return page_of
@@ -288,7 +289,8 @@ def test_shares_of_nothing_and_of_all_are_not_rounded_to(tmp_path: Path, page_of
 def test_page_fits_phones_and_complains_of_nothing(tab: Any, tmp_path: Path, dark: bool) -> None:
     network = two_layers(HOSTILE, "x" * 300, "<b>net</b>")
     design = build(Problem(network, board(), batch=64), [0, 1, 2])
-    write_fpga_report(design, tmp_path / "page.html", f"brpnas fpga map --model '{HOSTILE}'")
+    design = dataclasses.replace(design, command=f"brpnas fpga map --model '{HOSTILE}'")
+    write_fpga_report(design, tmp_path / "page.html")
     for width in (360, 1200):
         tab.open(tmp_path / "page.html", width, dark=dark)
         assert tab.run("document.documentElement.scrollWidth") <= width

@@ -12,8 +12,8 @@ import pytest
 from plotly.graph_objects import Figure
 
 from brpnas.errors import UserError
-from brpnas.report import write_front_report
-from brpnas.report.front_history import read_front_history
+from brpnas.report.lowrank_history import read_lowrank_history
+from brpnas.report.lowrank_page import write_lowrank_report
 from brpnas.run import Run, Step
 
 HOSTILE = "<script>alert(1)</script> $\\frac{ [red] 精度\n\"'&"
@@ -40,6 +40,7 @@ def make_run(
     finish: bool = True,
     accuracy: bool = True,
     objective: str = "fidelity",
+    expects: bool = False,
     **changed: Any,
 ) -> None:
     """A run folder as ``brpnas search --space lowrank`` leaves it."""
@@ -67,7 +68,10 @@ def make_run(
             if latency:
                 known["latency_ms"] = latency * macs
             error = "it broke" if np.isnan(worth) else None
-            run.append(Step(place // 3, origin, arch, {objective: worth, **known}, error))
+            # Of the networks of the second round, half as much as was measured.
+            expected = worth / 2 if place // 3 == 1 and expects else np.nan
+            metrics = {objective: worth, **known}
+            run.append(Step(place // 3, origin, arch, metrics, error, expected))
             if place in FRONT:
                 known["accuracy_pct"] = agreement - 4 if accuracy else np.nan
                 recipe = f"{folder}/front/{len(front):02d}.json"
@@ -83,7 +87,7 @@ def make_run(
 
 @pytest.fixture
 def page_of(read_page: Callable[[Path], Any]) -> PageOf:
-    return lambda folder: read_page(write_front_report(folder))
+    return lambda folder: read_page(write_lowrank_report(folder))
 
 
 def test_page_tells_of_the_front(tmp_path: Path, page_of: PageOf) -> None:
@@ -146,7 +150,7 @@ def test_points_far_below_do_not_squeeze_the_others(
 
 def test_layer_by_layer(tmp_path: Path) -> None:
     make_run(tmp_path)
-    text = write_front_report(tmp_path).read_text(encoding="utf-8")
+    text = write_lowrank_report(tmp_path).read_text(encoding="utf-8")
     shown = text.split("Layer by layer: version 1</h2>")[1].split("</ul>")[0]
     assert re.findall(r"<li><bdi>(.*?)</bdi><(?:code|span[^>]*)>(.*?)<", shown) == [
         ("features.0", "as it is"),
@@ -163,6 +167,21 @@ def test_layer_by_layer(tmp_path: Path) -> None:
     assert f"brpnas compress --recipe {tmp_path}/front/02.json --model digits-cnn" in opened
 
 
+def test_losses_are_drawn_against_what_was_expected(tmp_path: Path, page_of: PageOf) -> None:
+    make_run(tmp_path)
+    assert "What the predictor expected" not in page_of(tmp_path).text
+    make_run(tmp_path / "new", expects=True)
+    page = page_of(tmp_path / "new")
+    at = next(at for at, row in enumerate(page.rows) if row[0] == "round")
+    assert page.rows[at + 1] == ["1", "3", "", "1e-06", "5"]  # three are too few to correlate
+    line, drawn = page.figures[-1]["data"]
+    assert drawn["x"] == pytest.approx([6.9, 1e-6, 0.01065])  # the least is what rounding is
+    assert drawn["y"] == pytest.approx([13.8, 1e-6, 0.0213])
+    assert drawn["customdata"] == ["3", "4", "5"]
+    assert line["x"] == line["y"] == pytest.approx([1e-6, 13.8])
+    assert "expected loss: 0.01065<br>loss: 0.0213" in drawn["hovertext"][2]
+
+
 def test_layers_are_in_the_order_of_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +190,7 @@ def test_layers_are_in_the_order_of_the_network(
     monkeypatch.setattr(f"{__name__}.TRACE", rows)
     make_run(tmp_path, finish=False)
     # By name where no version tells.
-    assert read_front_history(tmp_path).layers == ("b.9", "stem", "b.2", "a", "b.10")
+    assert read_lowrank_history(tmp_path).layers == ("b.9", "stem", "b.2", "a", "b.10")
 
 
 def test_how_to_take_it_out(tmp_path: Path, page_of: PageOf) -> None:
@@ -204,7 +223,7 @@ def test_without_test_images_agreement_is_shown(tmp_path: Path, page_of: PageOf)
 
 def test_labels(tmp_path: Path, page_of: PageOf) -> None:
     make_run(tmp_path, objective="log_likelihood", tested=False, labels="calibration")
-    assert read_front_history(tmp_path).objective == "log_likelihood"
+    assert read_lowrank_history(tmp_path).objective == "log_likelihood"
     assert "accuracy on calibration images" in page_of(tmp_path).text
 
 
@@ -244,15 +263,15 @@ def test_page_is_self_contained_and_names_are_escaped(tmp_path: Path, page_of: P
 
 def test_made_again_from_the_folder_alone(tmp_path: Path) -> None:
     make_run(tmp_path)
-    first = write_front_report(tmp_path).read_bytes()
+    first = write_lowrank_report(tmp_path).read_bytes()
     for path in tmp_path.glob("*.png"):
         path.unlink()
-    assert write_front_report(tmp_path).read_bytes() == first
+    assert write_lowrank_report(tmp_path).read_bytes() == first
 
 
 def test_unbeaten(tmp_path: Path) -> None:
     make_run(tmp_path)
-    history = read_front_history(tmp_path)
+    history = read_lowrank_history(tmp_path)
     costs, worths = history.values("macs"), history.values("fidelity")
     rows = history.unbeaten()
     assert (np.diff(costs[rows]) < 0).all()
@@ -287,7 +306,7 @@ def test_damaged_records(
     inner[where[-1]] = value
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="not the run folder of a search with --space lowrank"):
-        write_front_report(tmp_path)
+        write_lowrank_report(tmp_path)
 
 
 @pytest.mark.parametrize("archs", [["features.0"], ["a=plain:r1 b=plain:r1", "b=x a=x"]])
@@ -296,16 +315,16 @@ def test_damaged_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archs: 
     monkeypatch.setattr(f"{__name__}.TRACE", rows)
     make_run(tmp_path, finish=False)
     with pytest.raises(UserError, match="not the run folder of a search with --space lowrank"):
-        write_front_report(tmp_path)
+        write_lowrank_report(tmp_path)
 
 
 def test_damaged_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
-        write_front_report(tmp_path)
+        write_lowrank_report(tmp_path)
     make_run(tmp_path)
     (tmp_path / "report.html").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*report\.html"):
-        write_front_report(tmp_path)
+        write_lowrank_report(tmp_path)
     (tmp_path / "trace.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="not the run folder of a search with --space lowrank"):
-        write_front_report(tmp_path)
+        write_lowrank_report(tmp_path)

@@ -1,4 +1,4 @@
-"""Plots of predictors side by side, as PNG files."""
+"""Plots of a predictor, and of several side by side, as PNG files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from brpnas.judging import LEVELS, Fit, Score
 from brpnas.report.canvas import LINE, LOOKS, add_legend, new_canvas, plain, save_figure
 
-__all__ = ["save_predictor_plots"]
+__all__ = ["save_predictor_plots", "save_scatter"]
 
 _WORST = 50.0  # percent; errors beyond are off the picture
 
@@ -51,6 +52,28 @@ def save_predictor_plots(fits: Sequence[Fit], folder: Path) -> dict[str, Path]:
                 figure.suptitle(plain(title.format(column)), fontsize=10)
                 plots[title.format(column)] = save_figure(figure, path)
     return plots
+
+
+def save_scatter(
+    path: Path, truth: NDArray[np.float64], prediction: NDArray[np.float64], column: str
+) -> None:
+    """Plot predictions against the truth.
+
+    Args:
+        path: of the PNG file.
+        truth: measured values, shape (n,).
+        prediction: predicted values, shape (n,), in the same unit.
+        column: name of the metric.
+    """
+    figure, axes = new_canvas(5.4, 5.0)
+    axes.scatter(truth, prediction, s=6, alpha=0.4, color=LOOKS[0][0], linewidths=0)
+    ends = [min(truth.min(), prediction.min()), max(truth.max(), prediction.max())]
+    axes.plot(ends, ends, color=LINE, linewidth=1, label="prediction = measurement")
+    axes.set_xlabel(f"{plain(column)}, measured")
+    axes.set_ylabel(f"{plain(column)}, predicted")
+    axes.set_title(f"{len(truth):,} networks that were not learnt from", fontsize=10)
+    axes.legend(fontsize=8)
+    save_figure(figure, path)
 
 
 def _names(fits: Sequence[Fit]) -> list[str]:

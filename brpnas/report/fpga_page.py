@@ -28,18 +28,17 @@ from brpnas.values import readable
 __all__ = ["summarise_design", "write_design_report", "write_fpga_report"]
 
 
-def write_fpga_report(design: Design, path: Path, command: str | None = None) -> None:
+def write_fpga_report(design: Design, path: Path) -> None:
     """Write the page of a design.
 
     Args:
         design: with at least one part.
         path: of the HTML file; one that is there is replaced.
-        command: that makes the design again, if there is one.
 
     Raises:
         UserError: the file cannot be written.
     """
-    write_page(path, _render(design, command))
+    write_page(path, _render(design))
 
 
 def write_design_report(path: Path, out: Path) -> Path:
@@ -87,7 +86,7 @@ def summarise_design(path: Path) -> Summary:
         found=found,
         asked=list(_asked(problem).items()),
         device=[],
-        command="",
+        command=design.command,
         provenance=list(_versions().items()),
         curves=[
             Curve(
@@ -126,7 +125,7 @@ class _Bar:
         return self.used / self.board
 
 
-def _render(design: Design, command: str | None) -> str:
+def _render(design: Design) -> str:
     problem, roofs = design.problem, roofs_of(design.problem)
     parts = [_part(number, part, design, roofs) for number, part in enumerate(design.parts, 1)]
     loads = design.seconds - sum(part["seconds"] for part in parts)
@@ -146,7 +145,6 @@ def _render(design: Design, command: str | None) -> str:
         roofline=Markup(roofline_svg(design)),  # noqa: S704 - numbers only
         roofs=roofs,
         logic_margin=LOGIC_MARGIN,
-        command=command,
         versions=_versions(),
     )
 

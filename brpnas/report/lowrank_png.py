@@ -10,42 +10,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brpnas.report.canvas import LINE, LOOKS, add_legend, new_canvas, plain, save_figure
-from brpnas.report.front_history import FrontHistory
+from brpnas.report.lowrank_history import LowRankHistory
+from brpnas.report.lowrank_words import (
+    OBJECTIVE_WORDS,
+    USELESS,
+    cost_title,
+    judged_by,
+    losses_of,
+    shares,
+)
 
-__all__ = [
-    "COST_WORDS",
-    "OBJECTIVE_WORDS",
-    "ROUNDING",
-    "USELESS",
-    "cost_title",
-    "judged_by",
-    "save_front_plots",
-    "shares",
-]
-
-COST_WORDS = {"macs": "multiply-accumulates", "params": "parameters", "latency_ms": "latency"}
-OBJECTIVE_WORDS = {
-    "fidelity": "KL divergence from the original, nats",
-    "log_likelihood": "cross-entropy with the labels, nats",
-}
-USELESS = 25
-"""Points: a version that loses more is not worth a look."""
-ROUNDING = 1e-6
-"""Nats: less is rounding, and would stretch the axis."""
+__all__ = ["save_lowrank_plots"]
 
 
-def judged_by(history: FrontHistory) -> tuple[str, str]:
-    """Return by which figure finished versions are shown, and that in words.
-
-    That is the accuracy where it is known, else how often they agree with the original.
-    """
-    if history.original is None or np.isnan(history.original["accuracy_pct"]):
-        return "agreement_pct", "agreement with the original on calibration images"
-    images = "test" if history.record["arguments"].get("tested") else "calibration"
-    return "accuracy_pct", f"accuracy on {images} images"
-
-
-def save_front_plots(history: FrontHistory, folder: Path) -> None:
+def save_lowrank_plots(history: LowRankHistory, folder: Path) -> None:
     """Draw what a search found and what it tried.
 
     Args:
@@ -57,7 +35,7 @@ def save_front_plots(history: FrontHistory, folder: Path) -> None:
     save_figure(_versions(history), folder / "versions.png")
 
 
-def _front(history: FrontHistory, original: dict[str, float]) -> Figure:
+def _front(history: LowRankHistory, original: dict[str, float]) -> Figure:
     figure, axes = new_canvas()
     name, words = judged_by(history)
     costs = shares(history, np.array([one.figures[history.cost] for one in history.front]))
@@ -77,10 +55,10 @@ def _front(history: FrontHistory, original: dict[str, float]) -> Figure:
     return figure
 
 
-def _versions(history: FrontHistory) -> Figure:
+def _versions(history: LowRankHistory) -> Figure:
     figure, axes = new_canvas()
     costs = shares(history, history.values(history.cost))
-    losses = np.maximum(-history.values(history.objective), ROUNDING)
+    losses = losses_of(history.values(history.objective))
     best = history.unbeaten()
     axes.plot(costs[best], losses[best], color=LINE, linewidth=1, label="beaten by none")
     for place, origin in enumerate(dict.fromkeys(history.trace["origin"])):
@@ -120,22 +98,7 @@ def _number(axes: Axes, points: NDArray[np.float64]) -> None:
         )
 
 
-def shares(history: FrontHistory, costs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return costs, shape (n,), in percent of the original's, where that is known."""
-    return costs if np.isnan(history.whole) else 100 * costs / history.whole
-
-
-def cost_title(history: FrontHistory) -> str:
-    """Return what the axis of costs shows."""
-    asked, words = history.record["arguments"], COST_WORDS.get(history.cost, history.cost)
-    if asked.get("device") and history.cost == "latency_ms":
-        words += f" on {asked['device']}"
-    if np.isnan(history.whole):
-        return words + (", ms" if history.cost == "latency_ms" else "")
-    return f"{words}, % of the original's"
-
-
-def _finish(axes: Axes, history: FrontHistory) -> None:
+def _finish(axes: Axes, history: LowRankHistory) -> None:
     axes.set_xlabel(plain(cost_title(history)))
     target = history.record["arguments"].get("target")
     if target and not np.isnan(history.whole):

@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from brpnas.report.conditions import conditions, provenance
-from brpnas.report.front_figures import front_curves, front_plot, versions_plot
-from brpnas.report.front_history import FrontHistory, Version, choices_of, read_front_history
-from brpnas.report.front_plots import COST_WORDS, judged_by, save_front_plots
+from brpnas.report.expected import expected_facts
 from brpnas.report.interactive import Network
+from brpnas.report.lowrank_history import LowRankHistory, Version, choices_of, read_lowrank_history
+from brpnas.report.lowrank_plots import (
+    expected_plot,
+    front_plot,
+    lowrank_curves,
+    versions_plot,
+)
+from brpnas.report.lowrank_png import save_lowrank_plots
+from brpnas.report.lowrank_words import COST_WORDS, OBJECTIVE_WORDS, judged_by, losses_of
 from brpnas.report.rendering import render
 from brpnas.report.summary import Facts, Summary
 from brpnas.report.writing import write_page
 
-__all__ = ["summarise_front", "write_front_report"]
+__all__ = ["summarise_lowrank", "write_lowrank_report"]
 
 _SHOWN = 300  # versions with a list of their own: more would make the page heavy
 
@@ -40,7 +47,7 @@ _ASKED = {
 }
 
 
-def write_front_report(folder: Path | str, out: Path | None = None) -> Path:
+def write_lowrank_report(folder: Path | str, out: Path | None = None) -> Path:
     """Draw the front of a search and write its page, from its record and trace alone.
 
     Args:
@@ -55,20 +62,20 @@ def write_front_report(folder: Path | str, out: Path | None = None) -> Path:
         UserError: not such a folder, or it cannot be written.
     """
     folder = Path(folder)
-    history = read_front_history(folder)
+    history = read_lowrank_history(folder)
     page = out or folder / "report.html"
-    save_front_plots(history, folder)
+    save_lowrank_plots(history, folder)
     write_page(page, _render(history, folder))
     return page
 
 
-def summarise_front(folder: Path) -> Summary:
+def summarise_lowrank(folder: Path) -> Summary:
     """Return what a search for low-rank versions tells.
 
     Raises:
         UserError: not a run folder of ``brpnas search --space lowrank``.
     """
-    history = read_front_history(folder)
+    history = read_lowrank_history(folder)
     asked, result = history.record["arguments"], history.record["result"] or {}
     networks = _networks(history)
     found: Facts = [("Evaluated", len(history.trace)), ("Seconds", result.get("wall_s"))]
@@ -85,6 +92,7 @@ def summarise_front(folder: Path) -> Summary:
             *found,
             ("Middle version", str(history.trace["arch"].iloc[middle.step])),
         ]
+    found += expected_facts(history.rounds())
     return Summary(
         kind="Searches for low-rank versions",
         found=found,
@@ -92,19 +100,19 @@ def summarise_front(folder: Path) -> Summary:
         device=conditions(asked),
         command=str(asked.get("command", "")),
         provenance=provenance(history.record),
-        curves=front_curves(history, networks),
+        curves=lowrank_curves(history, networks),
         networks=list(networks.values()),
     )
 
 
-def _asked_of(history: FrontHistory) -> Facts:
+def _asked_of(history: LowRankHistory) -> Facts:
     """Return what a search was asked, by titles."""
     asked = history.record["arguments"]
     known = [(title, asked[name]) for name, title in _ASKED.items() if asked.get(name) is not None]
     return [("Kept low", COST_WORDS.get(history.cost, history.cost)), *known]
 
 
-def _render(history: FrontHistory, folder: Path) -> str:
+def _render(history: LowRankHistory, folder: Path) -> str:
     asked, original = history.record["arguments"], history.original
     errors = [str(error) for error in history.trace["error"] if isinstance(error, str)]
     middle = len(history.front) // 2
@@ -113,9 +121,11 @@ def _render(history: FrontHistory, folder: Path) -> str:
     kept = [networks[one.step] for one in history.front]
     plots = [] if original is None else [front_plot(history, original, kept)]
     plots.append(versions_plot(history, networks))
+    course, rounds = len(plots) - 1, history.rounds()
+    plots += [expected_plot(history, rounds, networks)] if rounds else []
     others = [row for row in history.unbeaten().tolist() if networks[row] not in kept]
     return render(
-        "front.html",
+        "lowrank.html",
         {"change": _change, "points": _points},
         plots,
         record=history.record,
@@ -138,22 +148,28 @@ def _render(history: FrontHistory, folder: Path) -> str:
         shown_networks=list(networks.values()),
         resume=f"{asked.get('command')} --out {shlex.quote(str(folder))} --resume",
         evaluated=len(history.trace),
+        course=course,
+        rounds=rounds,
+        losses=losses_of(history.values(history.objective)).tolist(),
+        loss_words=OBJECTIVE_WORDS[history.objective],
         errors=errors,
         wall_s=(history.record["result"] or {}).get("wall_s"),
     )
 
 
-def _networks(history: FrontHistory) -> dict[int, Network]:
+def _networks(history: LowRankHistory) -> dict[int, Network]:
     """Return what a page shows of versions, by their row in the trace, in order.
 
-    They are the first 300, and those that no other one beats.
+    They are the first 300, those that no other one beats, and the best of each round.
     """
     finished = {one.step: (number, one) for number, one in enumerate(history.front)}
-    rows = {*range(min(_SHOWN, len(history.trace))), *history.unbeaten().tolist(), *finished}
+    best = {one.best for one in history.rounds() if one.best is not None}
+    first = range(min(_SHOWN, len(history.trace)))
+    rows = {*first, *history.unbeaten().tolist(), *finished, *best}
     return {row: _network(history, row, *finished.get(row, (0, None))) for row in sorted(rows)}
 
 
-def _network(history: FrontHistory, row: int, number: int, version: Version | None) -> Network:
+def _network(history: LowRankHistory, row: int, number: int, version: Version | None) -> Network:
     text = str(history.trace["arch"].iloc[row])
     choices = choices_of(text)
     shown = Network(
@@ -175,7 +191,7 @@ def _network(history: FrontHistory, row: int, number: int, version: Version | No
     )
 
 
-def _rows(history: FrontHistory, rows: list[int]) -> list[dict[str, Any]]:
+def _rows(history: LowRankHistory, rows: list[int]) -> list[dict[str, Any]]:
     """Return what tables show of versions."""
     costs, agreements = history.values(history.cost), history.values("agreement_pct")
     return [
@@ -187,7 +203,7 @@ def _rows(history: FrontHistory, rows: list[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _columns(history: FrontHistory) -> dict[str, str]:
+def _columns(history: LowRankHistory) -> dict[str, str]:
     """Return the costs that are known, each with its title in the table."""
     known = history.original or {}
     titles = {"macs": "MACs", "params": "parameters", "latency_ms": "latency, ms"}
