@@ -23,7 +23,6 @@ from brpnas.executors import Executor, InProcess
 from brpnas.files import replace_file
 from brpnas.judging import LEVELS, Case, Fit, Score, draw, judge, rows_to_use, try_out
 from brpnas.predictors import Predictor, Quality
-from brpnas.report.predictor_png import save_predictor_plots
 from brpnas.resolver import parse_archs
 from brpnas.run import Run
 from brpnas.spaces import FiniteSpace, Graph
@@ -76,12 +75,10 @@ class Comparison:
     Attributes:
         fits: all of them, by column, rows learnt from, predictor and seed.
         selections: for each column, the rows that were used and those that were left out.
-        plots: files of the plots by their titles; empty if nothing was kept.
     """
 
     fits: list[Fit]
     selections: dict[str, Selection]
-    plots: dict[str, Path]
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each fit: its case, its measures, its error.
@@ -177,7 +174,7 @@ def compare(
             such as ``PREDICTORS["gcn"].regressor``. With workers, they have to be picklable.
         plan: how many fits, and of how many rows.
         out: a new or empty folder. It gets ``run.json``, every fit as soon as it is done,
-            ``fits.csv`` and plots. None: nothing is kept.
+            and ``fits.csv``. None: nothing is kept.
         executor: where to fit; None: here, one after the other.
         resume: continue in the folder; fits that are there are not done again.
         progress: is called with the fits that are done and their total.
@@ -216,15 +213,12 @@ def compare(
         values = {column: table.metric(column) for column in columns}
         work = _Work(networks, values, selections, dict(predictors))
         fits = _run(work, cases, folder, executor or InProcess(), progress)
-        comparison = Comparison(fits, selections, {})
-        if run is None or out is None:
-            return comparison
-        replace_file(out / "fits.csv", comparison.frame().to_csv(index=False).encode())
-        plots = save_predictor_plots(comparison.fits, out)
-        run.finish(
-            {"medians": comparison.medians(), "wall_s": round(time.perf_counter() - started, 3)}
-        )
-    return dataclasses.replace(comparison, plots=plots)
+        comparison = Comparison(fits, selections)
+        if run is not None and out is not None:
+            replace_file(out / "fits.csv", comparison.frame().to_csv(index=False).encode())
+            wall_s = round(time.perf_counter() - started, 3)
+            run.finish({"medians": comparison.medians(), "wall_s": wall_s})
+    return comparison
 
 
 def _run(

@@ -182,29 +182,24 @@ class _Unpickler(_BASE):  # type: ignore[misc]
         },
     }
 
-    def __init__(self, content: bytes, allowed: Mapping[str, Any]) -> None:
+    def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
-        self.allowed = allowed
         self.sizes: dict[int, _Size] = {}
 
     def find_class(self, module: str, name: str) -> object:
         full = f"{module}.{name}"
-        if full not in self.allowed:
+        if full not in PLAIN_GLOBALS:
             raise UserError(
                 f"refused '{full[:200]}': only containers, numbers and numpy arrays are read"
             )
-        return self.allowed[full]
+        return PLAIN_GLOBALS[full]
 
 
-def safe_load(
-    source: Path | bytes, allowed: Mapping[str, Any] | None = None, name: str = "pickle"
-) -> object:
+def safe_load(source: Path | bytes, name: str = "pickle") -> object:
     """Read a pickle that may come from anybody.
 
     Args:
         source: a file, or the pickle itself.
-        allowed: further globals, by the name in the file (``"module.attribute"``), and what to
-            give in their place; such a callable gets arguments of the file's choice.
         name: what errors call the content, where ``source`` is not a file.
 
     Returns:
@@ -221,7 +216,7 @@ def safe_load(
             raise UserError(f"{name}: {size} bytes are more than the {_LIMIT_BYTES} accepted")
         source = source.read_bytes()
     try:
-        content: object = _Unpickler(source, {**PLAIN_GLOBALS, **(allowed or {})}).load()
+        content: object = _Unpickler(source).load()
         return content
     except UserError as error:
         raise UserError(f"{name}: {error}") from None

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "measuring": {"errors", "spaces", "datasets", "devices", "executors", "resolver"},
     "comparing": {
         *("errors", "files", "values", "spaces", "datasets", "executors", "predictors", "run"),
-        *("judging", "report.predictor_png", "resolver"),
+        *("judging", "resolver"),
     },
 }
 FREE = {"cli", "report", "testing"}

@@ -71,6 +71,7 @@ def compare(
     from brpnas import comparing
     from brpnas.datasets import open_table
     from brpnas.predictors import PREDICTORS
+    from brpnas.report.predictor_png import save_predictor_plots
     from brpnas.resolver import SPACES, resolve
 
     started = time.perf_counter()
@@ -102,6 +103,7 @@ def compare(
     failed = len(errors)
     if failed == len(found.fits):
         raise UserError(f"none of {failed} fits succeeded; the first says: {errors[0]}")
+    plots = save_predictor_plots(found.fits, out)
     if as_json:
         counts = {
             name: {"rows_missing": selection.missing, "rows_empty": selection.empty}
@@ -113,7 +115,7 @@ def compare(
         return
     _show(found, rows)
     note(f"{len(found.fits)} fits, {failed} failed; each of them in {out / 'fits.csv'}")
-    for title, path in found.plots.items():
+    for title, path in plots.items():
         note(f"{title}: {path}")
 
 

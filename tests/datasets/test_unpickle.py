@@ -16,7 +16,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brpnas.datasets import safe_load
-from brpnas.datasets.unpickle import PLAIN_GLOBALS
 from brpnas.errors import UserError
 
 PLAIN = {
@@ -215,15 +214,6 @@ def test_large_file_is_refused_unread(tmp_path: Path) -> None:
         safe_load(path)
     with pytest.raises(UserError, match="no such file"):
         safe_load(tmp_path / "gone.pickle")
-
-
-def test_allowed_gives_a_stand_in_for_one_call_only() -> None:
-    content = pickle.dumps(defaultdict(None, {"a": 1}), 4)
-    allowed = {"collections.defaultdict": lambda *_: {}}
-    assert safe_load(content, allowed) == {"a": 1}
-    assert "collections.defaultdict" not in PLAIN_GLOBALS
-    with pytest.raises(UserError, match=r"refused 'collections\.defaultdict'"):
-        safe_load(content)
 
 
 OPCODES = [
