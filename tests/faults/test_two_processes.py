@@ -48,7 +48,6 @@ def test_both_start_at_once(name: str, zygote: Zygote, inputs: Path, tmp_path: P
     said = "\n".join((here / log).read_text() for log in logs)
     assert ends in ([0, 0], [0, 2]), said
     assert "Traceback" not in said
-    if name in LOCKED:
-        assert ends == [0, 2]
+    if name in LOCKED and 2 in ends:  # none if the first has ended before the second looks
         assert "is in use by process" in said
     assert job.found(here) == job.found(whole)
