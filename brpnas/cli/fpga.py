@@ -133,6 +133,10 @@ def map_network(
     files = {"--out": out, "--report": report, "--fpgaconvnet": fpgaconvnet}
     written = {option: path for option, path in files.items() if path is not None}
     _check_writable(written, {"--model": Path(model), "--platform": Path(platform)})
+    for option, path in written.items():
+        suffix = ".html" if option == "--report" else ".json"
+        if path.suffix.lower() != suffix:
+            raise UserError(f"{option} {path}: accepted is a file's name that ends in {suffix}")
     network = read_network(model)
     problem = Problem(network, board, words, images, margin, reference_exact)
     with progress_bar("mapping"), _at_most(mapper, time_limit):

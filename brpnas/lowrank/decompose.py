@@ -275,7 +275,7 @@ def root_of(matrix: Tensor, ridge: float) -> Tensor:
     size = torch.where(size > 0, size, torch.ones_like(size))[..., None, None]
     unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
     zero = (matrix.abs().amax((-2, -1), keepdim=True) == 0).to(matrix.dtype)
-    for power in range(8):
+    for power in range(14):
         # More where rounding has made small eigenvalues negative: products are of float32.
         added = (ridge * 10**power + zero) * size * unit
         lower, failed = torch.linalg.cholesky_ex(matrix + added)

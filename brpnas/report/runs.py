@@ -23,6 +23,7 @@ from brpnas.report.table_page import summarise_table, write_table_report
 __all__ = ["write_reports"]
 
 _COMPARED = Path("comparison.html")
+_OF_A_RUN = ("run.json", "trace.parquet")
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ def _damage_named(run: Path) -> Iterator[None]:
 
 
 def _page(runs: Sequence[Path], page: Path) -> Path:
-    """Refuse a page that would replace what it is made from."""
-    mine = {run.resolve() for run in runs}
-    within = page.resolve().parent in mine and page.name in ("run.json", "trace.parquet")
-    if page.resolve() in mine or within:
+    """Refuse a page that might replace what belongs to a run: none of that is called so."""
+    if page.resolve() in {run.resolve() for run in runs}:
         raise UserError(f"--out {page}: is one of the runs; name another file")
+    if page.suffix.lower() != ".html" or page.is_dir():
+        raise UserError(f"--out {page}: accepted is the name of a file that ends in .html")
     return page
 
 
@@ -101,6 +102,8 @@ def _kind(run: Path) -> _Kind:
     if not run.exists():
         raise UserError(f"{run}: no such folder or file; {_ACCEPTED}")
     suffix = run.suffix.lower()
+    if run.name in _OF_A_RUN and all((run.parent / name).exists() for name in _OF_A_RUN):
+        raise UserError(f"{run}: is a part of a run; give its folder, {run.parent}")
     if suffix == ".json":
         return _DESIGN
     if suffix in SUFFIXES:

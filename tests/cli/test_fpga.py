@@ -198,6 +198,7 @@ def test_a_torch_module_that_prints(brpnas: Any, small: str) -> None:
         ({"--time-limit": "nan"}, "--time-limit nan; accepted"),
         ({"--out": "no/d.json"}, "--out no/d.json: cannot be written: No such file"),
         ({"--out": "."}, "--out .: is a folder"),
+        ({"--out": "design"}, "--out design: accepted is a file's name that ends in .json"),
         ({"--report": "d.json"}, "--report and --out are the same file: d.json"),
         ({"--fpgaconvnet": "no/f.json"}, "--fpgaconvnet no/f.json: cannot be written"),
         ({"--model": "net"}, "--model net: unknown kind; accepted"),

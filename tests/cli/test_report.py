@@ -152,8 +152,10 @@ def test_the_same_run_twice(brpnas: Any, table: Path) -> None:
         (("words.csv",), "words.csv: no column with numbers to show"),
         (("t.parquet", "empty"), "empty: not a run folder"),
         (("t.parquet", "--out", "t.parquet"), "--out t.parquet: is one of the runs"),
+        (("t.parquet", "--out", "t.sqlite"), "--out t.sqlite: accepted is the name of a file that"),
+        (("t.parquet", "--out", "."), "--out .: accepted is the name of a file that"),
         (("t.parquet", "--out", "no/page.html"), "cannot write no/page.html"),
-        (("t.parquet", "--out", "empty"), "cannot write empty"),
+        (("t.parquet", "--out", "empty"), "--out empty: accepted is the name of a file that"),
     ],
 )
 def test_what_is_no_run_is_one_line(

@@ -106,6 +106,12 @@ def test_workers_give_the_same_trace(brpnas: Any, tests: Path) -> None:
     pd.testing.assert_frame_equal(alone, spread, check_exact=True)
 
 
+def test_a_few_images_are_enough(brpnas: Any, tests: Path) -> None:
+    few = ("--images", 16, "--budget", 4, "--strategy", "knapsack", "--cost", "macs")
+    said = brpnas.json(*SPACE, *few, *KEPT, "--test", tests, "--out", "run")
+    assert len(said["front"]) == 2
+
+
 def test_latency_of_an_fpga(brpnas: Any, tests: Path) -> None:
     options = ("--device", "fpga:zc706", "--strategy", "knapsack", "--predictor", "gp")
     said = brpnas.json(*SPACE, *SMALL, *options, "--out", "run", "--test", tests)

@@ -85,8 +85,8 @@ class Job:
 def _too_few(images: int) -> UserError:
     """Return the error of too few images."""
     return UserError(
-        f"{images} calibration images to repair with: it needs {LEAST_IMAGES} or more (a search "
-        "keeps a third of its images to judge by)"
+        f"{images} calibration images to repair with: it needs {LEAST_IMAGES} or more (of "
+        "those of a search, a third judges: give it 48)"
     )
 
 
