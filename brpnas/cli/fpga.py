@@ -120,7 +120,7 @@ def map_network(
     from brpnas.devices.fpga.export import describe_design
     from brpnas.devices.fpga.problem import Problem
     from brpnas.devices.fpga.sources import read_network
-    from brpnas.report import write_reports
+    from brpnas.report.fpga_page import write_fpga_report
 
     started = time.perf_counter()
     images = _images(objective, batch)
@@ -148,7 +148,7 @@ def map_network(
     _write_json(out, describe_design(design))
     if fpgaconvnet is not None and theirs is not None:
         _write_json(fpgaconvnet, theirs)
-    write_reports([out], report)
+    write_fpga_report(design, report)
     summary = _summary(design, round(time.perf_counter() - started, 3))
     if as_json:
         print_json(summary)

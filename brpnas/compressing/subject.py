@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -69,12 +70,12 @@ class Images:
     bounds: Tensor | None
     sha256: str
 
-    @property
+    @cached_property
     def fitted(self) -> tuple[Tensor, Tensor | None]:
         """Calibration images that weights are fitted to, and their classes."""
         return self._part(~self._held)
 
-    @property
+    @cached_property
     def judged(self) -> tuple[Tensor, Tensor | None]:
         """Calibration images that versions are compared on, and their classes."""
         return self._part(self._held)
