@@ -26,7 +26,7 @@ from brpnas.predictors._rows import drawn
 from brpnas.predictors._scale import check_values
 from brpnas.predictors._schema import common_schema
 from brpnas.predictors._training import compute_device
-from brpnas.predictors.predictor import Prediction
+from brpnas.predictors.predictor import Prediction, check_layers
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
 
@@ -140,8 +140,7 @@ class _Eagle(Baseline):
     ) -> Self:
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = cls(settings["seed"], settings["valid"], EagleSize(**settings["size"]))
-        if predictor.size.layers > len(state):  # or a damaged number would take hours to build
-            raise ValueError(f"{predictor.size.layers} layers of {len(state)} arrays")
+        check_layers(predictor.size.layers, state)
         network = predictor._fresh(schema)
         network.load_state_dict(
             {name: torch.from_numpy(state[name]) for name in network.state_dict()}

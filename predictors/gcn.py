@@ -23,7 +23,7 @@ from brpnas.predictors._network import GraphNetwork, NetworkSize
 from brpnas.predictors._scale import Scale, check_values, unexplained
 from brpnas.predictors._schema import check_space, common_schema
 from brpnas.predictors._training import Loss, Training, compute_device, score, train_network
-from brpnas.predictors.predictor import Prediction, SavablePredictor
+from brpnas.predictors.predictor import Prediction, SavablePredictor, check_layers
 from brpnas.reproducible import reproducible
 from brpnas.spaces import Graph, GraphSchema
 
@@ -103,8 +103,7 @@ class _GCN(SavablePredictor):
             Training(**settings["training"]),
         )
         predictor.schema = schema
-        if predictor.size.layers > len(state):  # or a damaged number would take hours to build
-            raise ValueError(f"{predictor.size.layers} layers of {len(state)} arrays")
+        check_layers(predictor.size.layers, state)
         size = NetworkSize(len(schema.operations), len(schema.numbers), **settings["size"])
         network = GraphNetwork(size)
         network.load_state_dict(

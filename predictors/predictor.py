@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brpnas.errors import UserError
 from brpnas.spaces import Graph, GraphSchema
 
-__all__ = ["Prediction", "Predictor", "SavablePredictor"]
+__all__ = ["Prediction", "Predictor", "SavablePredictor", "check_layers"]
 
 
 @dataclass(frozen=True)
@@ -93,3 +93,13 @@ class SavablePredictor(Predictor):
         Raises:
             KeyError, TypeError, ValueError or RuntimeError: they do not belong together.
         """
+
+
+def check_layers(layers: int, state: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse more layers than saved arrays: a damaged number would take hours to build.
+
+    Raises:
+        ValueError: there are more.
+    """
+    if layers > len(state):
+        raise ValueError(f"{layers} layers of {len(state)} arrays")
