@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["finite", "readable"]
+__all__ = ["counted", "finite", "readable"]
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -25,3 +25,8 @@ def readable(number: float | None) -> str:
     if isinstance(number, int):
         return f"{number:,}"
     return f"{number:,.4g}" if abs(number) < 1000 else f"{number:,.0f}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things as people read it: "1 network", "5,259 networks"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from brpnas.cli._executors import count_workers, open_executor, refuse_other_executors
-from brpnas.cli._output import command_line, given, note, print_json, progress_bar, refuse, show
-from brpnas.cli._searching import fresh_folder
+from brpnas.cli._output import (
+    command_line,
+    given,
+    note,
+    number,
+    options_of,
+    print_json,
+    progress_bar,
+    refuse,
+    show,
+)
+from brpnas.cli._searching import drawn_anyway, fresh_folder
 from brpnas.errors import UserError
+from brpnas.values import counted
 
 if TYPE_CHECKING:
     from brpnas.compressing.costs import LatencySource
@@ -22,11 +33,10 @@ if TYPE_CHECKING:
     from brpnas.executors import Executor
     from brpnas.run import Run
 
-__all__ = ["OF_LOWRANK", "search_lowrank"]
+__all__ = ["COMPRESSING", "search_lowrank"]
 
-OF_LOWRANK = ("model", "weights", "calibration", "test", "normalisation", "cost", "target",
-              "labels", "repair", "images", "keep", "weights_by", "cache")  # fmt: skip
-"""Parameters of the command that only this space has."""
+COMPRESSING = "Compressing a trained network (with --space lowrank)"
+"""The panel of the help with the options that only this space has."""
 _OF_BOTH = ("ctx", "space", "strategy", "predictor", "budget", "iterations", "seed", "out",
             "resume", "as_json", "device", "serial", "address", "rounds", "jobs", "executor",
             "ray_address")  # fmt: skip
@@ -103,7 +113,7 @@ def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[SearchSet
     from brpnas.resolver import resolve
 
     for name in ctx.params:
-        if name not in (*OF_LOWRANK, *_OF_BOTH):
+        if name not in (*options_of(ctx, COMPRESSING), *_OF_BOTH):
             refuse(ctx, name, "another --space")
     resolve("repair", asked.repair, REPAIRS)
     resolve("way to find low-rank weights", asked.weights_by, METHODS)
@@ -154,7 +164,8 @@ def _arguments(
     device: LatencySource | None,
 ) -> dict[str, Any]:
     """Return what the run was asked to do, and with what."""
-    names = [name for name in (*OF_LOWRANK, *_OF_BOTH) if name not in _DETAILS]
+    both = (name for name in _OF_BOTH if name not in _DETAILS)
+    names = (*options_of(ctx, COMPRESSING), *both)
     given_as = {name: ctx.params[name] for name in names}
     return {
         **{name: str(v) if isinstance(v, Path) else v for name, v in given_as.items()},
@@ -182,33 +193,16 @@ def _run(
     """Search and finish; what was tried is drawn although there is no answer."""
     from brpnas.compressing.finishing import finish
     from brpnas.compressing.searching import search_versions
+    from brpnas.report.lowrank_page import write_lowrank_report
 
     source = f"{subject.name}, {asked.weights.name}" if asked.weights else subject.name
-    try:
+    with drawn_anyway(run, write_lowrank_report):
         workers = count_workers(asked.executor, asked.jobs)
         searched = search_versions(subject, settings, device, run, progress_bar, executor, workers)
         found = finish(
             subject, searched, settings, asked.repair, asked.keep, run.folder, source, progress_bar
         )
-    except UserError:
-        _draw_unfinished(run)
-        raise
-    except KeyboardInterrupt:
-        _draw_unfinished(run)
-        raise KeyboardInterrupt(
-            f"after {len(run.steps)} networks; to continue, repeat the command with "
-            f"--out {run.folder} --resume"
-        ) from None
     return {**found, "evaluations": searched.front.evaluated, "surveyed": searched.surveyed}
-
-
-def _draw_unfinished(run: Run) -> None:
-    """Draw what there is: what was tried is worth a look."""
-    from brpnas.report.lowrank_page import write_lowrank_report
-
-    if run.steps:
-        run.save()
-        note(f"report: {write_lowrank_report(run.folder)}")
 
 
 def _show(name: str, result: dict[str, Any]) -> None:
@@ -218,7 +212,8 @@ def _show(name: str, result: dict[str, Any]) -> None:
     dense = {"macs_reduction_pct": 0.0, "params_reduction_pct": 0.0, **result["baseline"]}
     versions = [("as it is", dense), *((Path(one["recipe"]).stem, one) for one in front)]
     rows = [(version, *(one.get(column) for column in columns)) for version, one in versions]
-    title = f"{name}: {len(front)} versions of the front, {result['evaluations']} evaluated"
+    versions_of = counted(len(front), "version")
+    title = f"{name}: {versions_of} of the front, {number(result['evaluations'])} evaluated"
     if result["surveyed"]:
         title += f", {result['surveyed']} more timed"
     show(f"{title}, in {result['wall_s']} s", ("version", *columns), rows)

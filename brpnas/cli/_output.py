@@ -23,6 +23,7 @@ __all__ = [
     "given",
     "note",
     "number",
+    "options_of",
     "print_json",
     "printable",
     "progress_bar",
@@ -126,6 +127,12 @@ def refuse(ctx: typer.Context, name: str, owner: str) -> None:
     if given(ctx, name):
         (option,) = (one.opts[0] for one in ctx.command.params if one.name == name)
         raise UserError(f"{option} goes with {owner}")
+
+
+def options_of(ctx: typer.Context, panel: str) -> list[str]:
+    """Return the parameters' names of the options that help shows in this panel, in its order."""
+    shown = (one for one in ctx.command.params if getattr(one, "rich_help_panel", None) == panel)
+    return [str(one.name) for one in shown]
 
 
 def given(ctx: typer.Context, name: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from brpnas.cli._executors import open_executor
 from brpnas.cli._output import note
 from brpnas.errors import UserError
+from brpnas.values import counted
 
 if TYPE_CHECKING:
     from brpnas.datasets import Table
     from brpnas.executors import Executor
+    from brpnas.run import Run
     from brpnas.search import Constraint
     from brpnas.sources import Source
     from brpnas.spaces import FiniteSpace
@@ -26,6 +29,7 @@ __all__ = [
     "SEARCHED",
     "TABLE",
     "cost_columns",
+    "drawn_anyway",
     "fresh_folder",
     "objective_columns",
     "open_source",
@@ -46,10 +50,19 @@ def objective_columns(
     accuracy: str | None,
     report: str | None,
 ) -> tuple[str, str | None]:
-    """Fill in the columns to search and to report, where they are known."""
+    """Fill in the columns to search and to report, where they are known.
+
+    Raises:
+        UserError: a table of the user's, which may be none, without a column to search.
+    """
     default = not train_on and table in (None, TABLE)
     if accuracy is None and not (default or train_on):
-        raise UserError(f"--accuracy is needed: which column of {table} is to be maximised?")
+        from brpnas.datasets import open_table
+
+        columns = ", ".join(open_table(str(table)).metrics)
+        raise UserError(
+            f"--accuracy is needed: which column of {table} is to be maximised? It has: {columns}"
+        )
     if report is None and (default or test_on):
         report = REPORTED
     return accuracy or SEARCHED, report
@@ -202,6 +215,28 @@ def fresh_folder() -> Path:
     stem = f"search-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{more}" for more in range(2, 100))]
     return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+
+
+@contextmanager
+def drawn_anyway(run: Run, write_page: Callable[[Path], Path]) -> Iterator[None]:
+    """Draw what was tried by a search that ends without an answer: it is worth a look."""
+
+    def draw() -> None:
+        if run.steps:
+            run.save()
+            note(f"report: {write_page(run.folder)}")
+
+    try:
+        yield
+    except UserError:
+        draw()
+        raise
+    except KeyboardInterrupt:
+        draw()
+        raise KeyboardInterrupt(
+            f"after {counted(len(run.steps), 'network')}; to continue, repeat the command with "
+            f"--out {run.folder} --resume"
+        ) from None
 
 
 def summary(result: dict[str, Any]) -> list[tuple[str, object]]:

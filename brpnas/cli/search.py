@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brpnas.cli._compressing import OF_LOWRANK, search_lowrank
+from brpnas.cli._compressing import COMPRESSING, search_lowrank
 from brpnas.cli._executors import (
     executor_option,
     jobs_option,
@@ -23,6 +23,7 @@ from brpnas.cli._output import (
     command_line,
     note,
     number,
+    options_of,
     print_json,
     progress_bar,
     refuse,
@@ -34,29 +35,24 @@ from brpnas.cli._searching import (
     SEARCHED,
     TABLE,
     cost_columns,
+    drawn_anyway,
     fresh_folder,
     objective_columns,
     open_source,
     summary,
 )
 from brpnas.errors import UserError
+from brpnas.values import counted
 
 __all__ = ["search"]
 
 # What a resumed search may change: where things are, not what they are.
 _FREE = ("command", "table", "latency_table", "train_on", "test_on", "jobs", "executor",
          "ray_address", "serial", "address")  # fmt: skip
-_DETAILS = ("ctx", "out", "resume", "as_json", *OF_LOWRANK)
-_OF_TRAINING = (
-    *("train_on", "test_on", "valid_fraction", "epochs", "channels", "cells_per_stage"),
-    *("batch_size", "learning_rate", "crop", "flip", "seeds"),
-)
-_OF_WORKERS = ("jobs", "executor", "ray_address")
-_OF_TIMING = ("device", "serial", "address", "delegate", "precision", "rounds")
+# Panels of the help: each is also the set of options that go with the one in its title.
 _TIMING = "Measuring during the search (with --device)"
 _TRAINING = "Training on your own images (with --train-on)"
 _SIDE_BY_SIDE = "Several networks at the same time"
-_COMPRESSING = "Compressing a trained network (with --space lowrank)"
 
 
 def search(
@@ -239,26 +235,26 @@ def search(
             help="What to compress: a name from `brpnas models list`, package.module:function, a "
             ".pt2 file, or a name of timm.",
             show_default="digits-cnn, which comes with weights and images",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Its weights: .safetensors.", rich_help_panel=_COMPRESSING),
+        typer.Option(help="Its weights: .safetensors.", rich_help_panel=COMPRESSING),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
             help="Images like those it was made for, to judge by: .npz with x and perhaps y, "
             "a folder, or .parquet.",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = None,
     test: Annotated[
         Path | None,
         typer.Option(
             help="Images with labels that the search never sees: the front is tested on them.",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = None,
     normalisation: Annotated[
@@ -267,7 +263,7 @@ def search(
             help="What the network expects of images: imagenet, cifar10, none, or means and "
             "deviations such as 0.5,0.5,0.5/0.25,0.25,0.25.",
             show_default="that of the network",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = None,
     cost: Annotated[
@@ -275,7 +271,7 @@ def search(
         typer.Option(
             help="What to save: macs, params or latency.",
             show_default="latency with --device or without --model, else macs",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = None,
     target: Annotated[
@@ -283,7 +279,7 @@ def search(
         typer.Option(
             help="Share of the original's cost that the answer may have, such as 0.5; without it "
             "the whole front is searched.",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = None,
     labels: Annotated[
@@ -291,7 +287,7 @@ def search(
         typer.Option(
             help="none: versions are compared with the original; calibration: with the labels of "
             "the calibration images.",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = "none",
     repair: Annotated[
@@ -299,13 +295,13 @@ def search(
         typer.Option(
             help="What is done to the versions of the front at the end, without training data: "
             "none, bn, lsq, synthetic or calibration.",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = "none",
     keep: Annotated[
         int,
         typer.Option(
-            min=1, help="Versions of the front to finish and save.", rich_help_panel=_COMPRESSING
+            min=1, help="Versions of the front to finish and save.", rich_help_panel=COMPRESSING
         ),
     ] = 10,
     images: Annotated[
@@ -313,7 +309,7 @@ def search(
         typer.Option(
             min=16,
             help="Calibration images to use, drawn at random.",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = 4096,
     weights_by: Annotated[
@@ -321,14 +317,14 @@ def search(
         typer.Option(
             help="How low-rank weights are found: output (least error of what a layer returns), "
             "whitened or plain (singular value decomposition).",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = "output",
     cache: Annotated[
         Path | None,
         typer.Option(
             help="Folder that keeps decompositions for other searches.",
-            rich_help_panel=_COMPRESSING,
+            rich_help_panel=COMPRESSING,
         ),
     ] = None,
 ) -> None:
@@ -340,12 +336,8 @@ def search(
     if space == "lowrank":
         search_lowrank(ctx)
         return
-    for name in OF_LOWRANK:
-        refuse(ctx, name, "--space lowrank")
-
     import brpnas.search
     from brpnas import sources
-    from brpnas.devices.fpga.device import is_fpga
     from brpnas.report.search_page import write_search_report
     from brpnas.resolver import SPACES, make_strategy, resolve
     from brpnas.run import Run
@@ -354,20 +346,7 @@ def search(
         raise UserError("--resume needs --out, the run folder to continue")
     if train_on and table:
         raise UserError("--table and --train-on exclude each other: where is accuracy to be from?")
-    mapped = device is not None and is_fpga(device)
-    unused = [
-        *((name, "--train-on") for name in _OF_TRAINING if not train_on),
-        *(
-            (name, "--train-on, --device fpga:PLATFORM, or --space lowrank")
-            for name in _OF_WORKERS
-            if not train_on and not mapped
-        ),
-        *(() if device else ((name, "--device") for name in _OF_TIMING)),
-        *((name, "devices that are timed") for name in _OF_TIMING[1:] if mapped),
-    ]
-    for name, owner in unused:
-        refuse(ctx, name, owner)
-    refuse_other_executors(ctx, executor)
+    idle = _refuse_idle(ctx)
     default = not train_on and table in (None, TABLE)
     accuracy, report = objective_columns(table, train_on, test_on, accuracy, report)
     latency, latency_table = cost_columns(default, latency, latency_limit, latency_table, device)
@@ -387,9 +366,8 @@ def search(
             )
         where = table or train_on or TABLE
         if budget > len(source.pool):
-            raise UserError(
-                f"--budget {budget} is too large: {where} offers {len(source.pool)} networks"
-            )
+            offered = counted(len(source.pool), "network")
+            raise UserError(f"--budget {budget} is too large: {where} offers {offered}")
         if missing := source.unknown([accuracy, *limited]):
             note(
                 f"{missing} of {len(source.pool)} networks lack a value of "
@@ -400,12 +378,10 @@ def search(
         chooser = make_strategy(
             strategy, problem, seed, schedule, predictor, at_once, limit_quantile
         )
-        left_out = (*_DETAILS, *(name for name, _ in unused))
+        left_out = ("ctx", "out", "resume", "as_json", *idle)
+        given_as = {name: value for name, value in ctx.params.items() if name not in left_out}
         arguments: dict[str, Any] = {
-            name: value for name, value in ctx.params.items() if name not in left_out
-        }
-        arguments |= {
-            **{name: str(value) for name, value in arguments.items() if isinstance(value, Path)},
+            **{name: str(v) if isinstance(v, Path) else v for name, v in given_as.items()},
             **source.identity,
             "accuracy": accuracy,
             "report": report,
@@ -417,21 +393,11 @@ def search(
         }
         run = stack.enter_context(Run(folder, arguments, seed, resume, free=_FREE))
         started = time.perf_counter()
-        try:
-            with progress_bar("networks", budget) as progress:
-                found = brpnas.search.search(
-                    problem, chooser, source.evaluator, budget, run, progress
-                )
-        except UserError:
-            if run.steps:  # no answer, but what was tried is worth a look
-                run.save()
-                note(f"report: {write_search_report(folder)}")
-            raise
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"after {len(run.steps)} networks; to continue, repeat the command with "
-                f"--out {folder} --resume"
-            ) from None
+        with (
+            drawn_anyway(run, write_search_report),
+            progress_bar("networks", budget) as progress,
+        ):
+            found = brpnas.search.search(problem, chooser, source.evaluator, budget, run, progress)
         best = {"arch": str(found.best), **{name: found.metrics[name] for name in named}}
         ranks = source.ranks(named[: 2 if report else 1], found.metrics, limits)
         run.finish(
@@ -450,6 +416,29 @@ def search(
         shown = {name: result[name] for name in ("best", "evaluations", "wall_s")}
         print_json({**shown, "run": str(folder)})
         return
-    title = f"Best of {number(result['evaluations'])} networks, in {number(result['wall_s'])} s"
+    title = f"Best of {counted(result['evaluations'], 'network')}, in {number(result['wall_s'])} s"
     show(title, ("measure", "value"), summary(result))
     note(f"report: {page}")
+
+
+def _refuse_idle(ctx: typer.Context) -> list[str]:
+    """Refuse options that would do nothing beside the others; return the names of all of those."""
+    from brpnas.devices.fpga.device import is_fpga
+
+    training, device = ctx.params["train_on"] is not None, ctx.params["device"]
+    mapped = device is not None and is_fpga(device)
+    idle = dict.fromkeys(options_of(ctx, COMPRESSING), "--space lowrank")
+    if not training:
+        idle |= dict.fromkeys(options_of(ctx, _TRAINING), "--train-on")
+    if not (training or mapped):
+        where = "--train-on, --device fpga:PLATFORM, or --space lowrank"
+        idle |= dict.fromkeys(options_of(ctx, _SIDE_BY_SIDE), where)
+    if mapped or device is None:
+        where = "devices that are timed" if mapped else "--device"
+        idle |= dict.fromkeys(options_of(ctx, _TIMING), where)
+        if mapped:
+            del idle["device"]
+    for name, owner in idle.items():
+        refuse(ctx, name, owner)
+    refuse_other_executors(ctx, ctx.params["executor"])
+    return list(idle)

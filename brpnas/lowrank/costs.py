@@ -92,7 +92,13 @@ class Goal(Protocol):
         ...
 
     def loss(self, loss: Tensor, shares: Tensor, costs: Costs) -> Tensor:
-        """Return what is minimised, a scalar, from the loss of a mixture with these shares."""
+        """Return what is minimised.
+
+        Args:
+            loss: of mixtures, shape (...).
+            shares: of their options, shape (..., layers, options).
+            costs: of the options.
+        """
         ...
 
     def decide(self, theta: Tensor, costs: Costs) -> Tensor:

@@ -138,7 +138,7 @@ class _Training:
 
     def key(self) -> str:
         """Return a hash of all that the result depends on, but theta."""
-        asked = f"gradient 1 {self.goal} {self.schedule} {self.seed}"
+        asked = f"gradient 2 {self.goal} {self.schedule} {self.seed}"
         return content_hash(asked, self.network.content_hash(), self.images, self.expected)
 
     def epoch(self, before: State, done: int) -> State:
@@ -176,7 +176,8 @@ class _Training:
             with torch.no_grad():
                 parts = torch.split(self.held_out, _BATCH)
                 scores = torch.cat([self.network.forward(shares, self.images[p]) for p in parts])
-                loss = self.goal.loss(_loss(scores, self.expected[self.held_out]), shares, costs)
+                losses = _losses(scores, self.expected[self.held_out])
+                loss = self.goal.loss(losses.mean(), shares, costs)
             if "places" in state and state["loss"] <= loss:
                 return state
         return {**state, "places": places, "loss": loss}
@@ -192,17 +193,22 @@ class _Training:
             # A layer with fewer options draws places where there is none, which stay absent.
             drawn = torch.multinomial(chances.clamp_min(1e-30), count, generator=rng)
             absent = absent | torch.ones_like(absent).scatter(1, drawn, False)
-        for part in torch.split(batch, self.schedule.draws.images):
-            logits = self.goal.logits(theta, costs)
-            noise = torch.empty_like(logits).exponential_(generator=rng).log()  # minus Gumbel's
-            mixed = ((logits - noise) / temperature).masked_fill(absent, -torch.inf)
-            shares = mixed.softmax(1)
-            scores = self.network.forward(shares, self.images[part])
-            loss = self.goal.loss(_loss(scores, self.expected[part]), shares, costs)
-            if not bool(loss.isfinite()):
+        draw = torch.arange(len(batch)) // self.schedule.draws.images  # of each image
+        logits = self.goal.logits(theta, costs).expand(int(draw[-1]) + 1, *theta.shape)
+        noise = torch.empty_like(logits).exponential_(generator=rng).log()  # minus Gumbel's
+        shares = ((logits - noise) / temperature).masked_fill(absent, -torch.inf).softmax(2)
+        # Of few options, each is run on all images; of many, their mixture on each draw's.
+        together = self.schedule.draws.options is not None
+        parts = [draw >= 0] if together else [draw == one for one in range(len(shares))]
+        for part in parts:
+            images, own = batch[part], shares[draw[part]]
+            scores = self.network.forward(own if together else own[0], self.images[images])
+            losses = self.goal.loss(_losses(scores, self.expected[images]), own, costs)
+            if not bool(losses.isfinite().all()):
                 raise UserError("the loss is not finite: the network's scores with some of the "
                                 "options are not")  # fmt: skip
-            (loss * (len(part) / len(batch))).backward()  # type: ignore[no-untyped-call]
+            total = losses.sum() / len(batch)
+            total.backward(retain_graph=part is not parts[-1])  # type: ignore[no-untyped-call]
 
 
 def _generator(*seeds: int) -> torch.Generator:
@@ -216,11 +222,12 @@ def _optimiser(theta: Tensor, schedule: GradientSchedule) -> torch.optim.Optimiz
     return torch.optim.SGD([theta], schedule.learning_rate, momentum=0.9, dampening=0.9)
 
 
-def _loss(scores: Tensor, expected: Tensor) -> Tensor:
+def _losses(scores: Tensor, expected: Tensor) -> Tensor:
+    """Return the loss of each image, shape (images,)."""
     if expected.ndim == 1:
-        return F.cross_entropy(scores, expected).double()
+        return F.cross_entropy(scores, expected, reduction="none").double()
     logs = scores.log_softmax(1)
-    return F.kl_div(logs, expected, reduction="batchmean", log_target=True).double()
+    return F.kl_div(logs, expected, reduction="none", log_target=True).sum(1).double()
 
 
 def _expected(network: SuperNetwork, images: Tensor, labels: Tensor | None) -> Tensor:

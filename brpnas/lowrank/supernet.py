@@ -3,13 +3,17 @@
 Pairs are linear: multiplied out, an option is a weight of its layer's size, and a mixture of
 options is a layer with the mixture of their weights. So a pass through the super-network costs
 what one through the network costs, however many options it mixes, and all of them get gradients.
+Where each image has a mixture of its own and few options are in any of them, the outputs are mixed
+instead, which is the same, and one pass runs all images.
+
 `train_supernet` chooses among them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,16 +95,30 @@ class SuperNetwork:
         """Return the scores, shape (images, classes), of the network with mixed options.
 
         Args:
-            mixture: the share of each option, shape (layers, most options of a layer): what
-                stands behind a layer's last option is not read.
+            mixture: the share of each option, shape (layers, most options of a layer), or one
+                mixture for each image, (images, layers, most options): of these, all options that
+                have a share are run on all images. What stands behind a layer's last option is not
+                read.
             images: as the network takes them.
         """
-        mixed = {}
-        for shares, (name, weights) in zip(mixture, self._weights.items(), strict=True):
-            row = shares[: len(weights)].to(weights)
-            mixed[f"{name}.weight"] = (row @ weights).view(self._sizes[name])
-            mixed[f"{name}.bias"] = row @ self._biases[name]
-        scores: Tensor = functional_call(self._model, mixed, (images,))
+        parameters = {}
+        hooks = []
+        for i, (name, weights) in enumerate(self._weights.items()):
+            shares = mixture[..., i, : len(weights)].to(weights)
+            if mixture.ndim == 2:
+                weight, bias = shares @ weights, shares @ self._biases[name]
+            else:
+                run = shares.detach().ne(0).any(0)
+                weight, bias = weights[run], self._biases[name][run].flatten()
+                layer = self._model.get_submodule(name)
+                hooks.append(layer.register_forward_hook(_mixes(shares[:, run])))
+            parameters[f"{name}.weight"] = weight.view(-1, *self._sizes[name][1:])
+            parameters[f"{name}.bias"] = bias
+        try:
+            scores: Tensor = functional_call(self._model, parameters, (images,))
+        finally:
+            for hook in hooks:
+                hook.remove()
         return scores
 
     def content_hash(self) -> str:
@@ -109,3 +127,22 @@ class SuperNetwork:
         fixed = {name: x for name, x in self._model.state_dict().items() if isinstance(x, Tensor)}
         hashes = map(model_hash, (fixed, self._weights, self._biases))
         return content_hash(*names, *hashes, self.costs.options, str(self.costs.fixed))
+
+
+def _mixes(shares: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """Return a hook that mixes what a layer with the weights of several options returns.
+
+    Args:
+        shares: of the options, shape (images, options).
+    """
+
+    def hook(layer: nn.Module, _: Any, output: Tensor) -> Tensor:  # noqa: ANN401 - torch's signature
+        at = 1 if isinstance(layer, nn.Conv2d) else -1
+        each = output.unflatten(at, (shares.shape[1], -1))
+        # Of each image there may be several windows, one after the other.
+        own = shares.repeat_interleave(len(each) // len(shares), 0)
+        if at == 1:
+            return torch.einsum("nk,nkohw->nohw", own, each)
+        return torch.einsum("nk,n...ko->n...o", own, each)
+
+    return hook

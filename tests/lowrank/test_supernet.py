@@ -43,14 +43,13 @@ def _digits() -> tuple[Tensor, Tensor]:
 
 
 def _options(factors: Factors) -> Options:
-    """Return separable pairs at a few shares of each layer's multiply-accumulates, and dense."""
+    """Return pairs at a few shares of each layer's multiply-accumulates, and dense."""
     options: Options = {}
     for name, shape in list(factors.layers.shapes.items())[1:]:
-        if shape.linear:
-            continue
-        scheme = Scheme("separable")
+        scheme = Scheme("plain" if shape.linear else "separable")
         ranks = [int(share * shape.macs / int(scheme.macs(shape, 1))) for share in SHARES]
-        options[name] = [DENSE, *(Choice((Pair(scheme, rank),)) for rank in ranks)]
+        different = dict.fromkeys(max(1, rank) for rank in ranks)
+        options[name] = [DENSE, *(Choice((Pair(scheme, rank),)) for rank in different)]
     options[next(iter(options))].pop(1)  # not all layers have as many
     return options
 
@@ -115,6 +114,24 @@ def test_one_option_of_each_layer_is_the_network_with_it(
         assert torch.equal(dense, resnet20(images[:8]))
     saved = sum(before - after for before, after in (r.macs for r in report.replaced.values()))
     assert network.costs.of_places(torch.tensor(places)) == _dense_cost(network) - saved
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vit"])
+def test_each_image_may_have_a_mixture_of_its_own(
+    name: str, images: Tensor, request: pytest.FixtureRequest
+) -> None:
+    network, _ = _network(request.getfixturevalue(name), images)
+    random = torch.Generator().manual_seed(0)
+    mixture = torch.rand(5, *network.costs.options.shape, generator=random)
+    mixture = (mixture * network.costs.there * (mixture > 0.5)).requires_grad_()
+    own = torch.cat([network.forward(mixture[i], images[i : i + 1]) for i in range(5)])
+    together = network.forward(mixture, images[:5])
+    torch.testing.assert_close(together, own, atol=1e-3, rtol=1e-3)
+    wanted, given = (torch.autograd.grad(x.square().sum(), mixture)[0] for x in (own, together))
+    there = mixture.detach() > 0
+    torch.testing.assert_close(
+        given[there], wanted[there], atol=1e-3 * float(wanted.abs().max()), rtol=1e-3
+    )
 
 
 def test_budget_is_met_and_well_spent(
