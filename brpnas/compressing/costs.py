@@ -199,7 +199,8 @@ def priced_costs(subject: Subject, measured: Mapping[LowRankNetwork, float]) -> 
         name: np.array([learnt.of(name, one.choice) for one in known])
         for name, known in subject.space.options.items()
     }
-    return OptionCosts(*_own(prices, measured[LowRankNetwork()]), measured)
+    own, fixed = _own(prices, measured[LowRankNetwork()])
+    return OptionCosts(own, fixed, measured, functools.partial(priced_costs, subject))
 
 
 def _own(

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import BayesianRidge, LinearRegression
 
-from brpnas.lowrank import Choice, LayerShape
+from brpnas.lowrank import KINDS, Choice, LayerShape
 from brpnas.spaces import LowRankNetwork, LowRankSpace
 
 __all__ = ["Prices"]
 
-_FAMILIES = ("separable", "input", "output", "plain", "rows")
-_COUNTS = 1 + 2 * len(_FAMILIES)
+_COUNTS = 1 + 2 * len(KINDS)
 """Of the features: those that are multiply-accumulates."""
 
 
@@ -24,9 +23,9 @@ class Prices:
     Latency is taken for a line in the multiply-accumulates of the whole network. What that leaves
     is explained, as far as the networks bear it out (Bayesian ridge regression; MacKay, 1992), by
     the multiply-accumulates of dense layers and of the first and second layers of pairs, by
-    family, and by how many pairs there are, how much passes between their layers, how large
-    their outputs are, and how many have groups. All of these are sums over layers: so the price
-    of an option is known for each layer, and options that no network had are not priced by chance.
+    kind, and by how many pairs of each kind there are, how much passes between their layers, and
+    how large their outputs are. All of these are sums over layers: so the price of an option is
+    known for each layer, and options that no network had are not priced by chance.
 
     Args:
         space: of the networks.
@@ -59,15 +58,15 @@ class Prices:
 
 def _features(shape: LayerShape, choice: Choice) -> NDArray[np.float64]:
     """Return what a layer adds to the features, shape (features,)."""
-    found = np.zeros(_COUNTS + 4)
+    found = np.zeros(_COUNTS + len(KINDS) + 2)
     if not choice.pairs:
         found[0] = shape.macs
     for pair in choice.pairs:
         whole = int(pair.scheme.macs(shape, pair.rank))
         first = pair.scheme.first_macs(shape, pair.rank)
-        place = 1 + 2 * _FAMILIES.index(pair.scheme.family)
-        found[place : place + 2] += first, whole - first
+        kind = KINDS.index(pair.scheme.kind)
+        found[1 + 2 * kind : 3 + 2 * kind] += first, whole - first
+        found[_COUNTS + kind] += 1
         outputs = shape.positions.outputs
-        between = pair.rank * pair.scheme.groups * outputs
-        found[_COUNTS:] += 1, between, shape.outputs * outputs, pair.scheme.groups > 1
+        found[-2:] += pair.rank * pair.scheme.groups * outputs, shape.outputs * outputs
     return found

@@ -39,7 +39,7 @@ __all__ = ["Images", "Progress", "Subject", "pixel_bounds", "prepare", "read_sub
 
 _BATCH = 64
 _OPTIONS = 16
-_EACH_FAMILY = 10
+_EACH_KIND = 10
 _JUDGED_BY = 1024
 """Calibration images that versions are compared on; more change little."""
 _HELD_SHARE = 3
@@ -195,7 +195,7 @@ def prepare(
         seed: of random draws.
         bars: shows progress.
         method: how pairs' weights are found, one of `METHODS`.
-        options: most choices of a layer; for latency, of each family of it. By default 16, or 10.
+        options: most choices of a layer; for latency, of each kind of pairs. By default 16, or 10.
         cache: a folder that keeps what takes long, or None.
 
     Raises:
@@ -219,9 +219,9 @@ def prepare(
         moments = gather() if kept is None else cached_moments(kept, sha256, gather)
     factors = Factors(model, layers, method, moments, kept)
     with bars("layers decomposed") as bar:
-        # Latency is not known yet: of two families, the one with more operations may be quicker.
+        # Latency is not known yet: of two kinds, the one with more operations may be quicker.
         timed = cost == "latency"
-        most = options or (_EACH_FAMILY if timed else _OPTIONS)
+        most = options or (_EACH_KIND if timed else _OPTIONS)
         found = find_options(factors, "macs" if timed else cost, most, timed, bar)
     chosen = {name: [choice for choice, _ in known] for name, known in found.items()}
     with bars("images, to weigh layers") as bar:

@@ -18,12 +18,13 @@ from brpnas.lowrank.layers import Layers, find_layers
 from brpnas.lowrank.modules import LayerWeights, LowRankRows, LowRankSum, PairWeights, build
 from brpnas.lowrank.moments import Moment, cached_moments, gather_moments
 from brpnas.lowrank.recipe import Recipe, apply_recipe, read_recipe, save_recipe
-from brpnas.lowrank.schemes import DENSE, Choice, Pair, Scheme, greatest_rank, schemes_for
+from brpnas.lowrank.schemes import DENSE, KINDS, Choice, Pair, Scheme, greatest_rank, schemes_for
 from brpnas.lowrank.shapes import LayerShape, Positions
 from brpnas.lowrank.surgery import Replaced, Report, WeightSource, replace
 
 __all__ = [
     "DENSE",
+    "KINDS",
     "METHODS",
     "Cache",
     "Choice",

@@ -28,7 +28,7 @@ def find_options(
     factors: Factors,
     price: str = "macs",
     most: int = 16,
-    each_family: bool = False,
+    each_kind: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[tuple[Choice, float]]]:
     """Return choices that no other one beats in price and error of the layer's outputs.
@@ -37,8 +37,8 @@ def find_options(
         factors: of the network; knows the error of every rank of every scheme.
         price: a key of `PRICES`.
         most: choices of a layer, spread evenly along its front.
-        each_family: of each family of schemes its own front, with so many choices each: for costs
-            such as latency, which may favour another family than the price does.
+        each_kind: of each kind of schemes (`Scheme.kind`) its own front, with so many choices
+            each: for costs such as latency, which may favour another kind than the price does.
         progress: called with (layers done, layers).
 
     Returns:
@@ -47,12 +47,12 @@ def find_options(
     """
     found: dict[str, list[tuple[Choice, float]]] = {}
     for done, (name, shape) in enumerate(factors.layers.shapes.items(), 1):
-        families: dict[str, list[Scheme]] = {}
+        kinds: dict[str, list[Scheme]] = {}
         for scheme in schemes_for(shape):
-            families.setdefault(scheme.family if each_family else "", []).append(scheme)
+            kinds.setdefault(scheme.kind if each_kind else "", []).append(scheme)
         kept = [
             one
-            for schemes in families.values()
+            for schemes in kinds.values()
             for one in _front(factors, name, shape, schemes, price, most)
         ]
         kept.sort(key=lambda one: (one[0], one[2]))

@@ -27,10 +27,21 @@ from numpy.typing import NDArray
 from brpnas.errors import UserError
 from brpnas.lowrank.shapes import LayerShape
 
-__all__ = ["DENSE", "Choice", "Pair", "Scheme", "check_choice", "greatest_rank", "schemes_for"]
+__all__ = [
+    "DENSE",
+    "KINDS",
+    "Choice",
+    "Pair",
+    "Scheme",
+    "check_choice",
+    "greatest_rank",
+    "schemes_for",
+]
 
 Counts = NDArray[np.int64]
 _GROUPED = ("input", "output", "rows")
+KINDS = ("separable", "input", "grouped input", "output", "grouped output", "plain", "rows")
+"""Of schemes: see `Scheme.kind`."""
 _PAIR = re.compile(
     r"(?:(separable|plain)|(input|output|rows):g([1-9]\d{0,8})):r([1-9]\d{0,8})", re.ASCII
 )
@@ -56,6 +67,16 @@ class Scheme:
 
     def __str__(self) -> str:
         return f"{self.family}:g{self.groups}" if self.family in _GROUPED else self.family
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`: the family, and whether a convolution of the pair has groups.
+
+        Pairs of one kind take about as long as they have multiply-accumulates; of two kinds with
+        as many, one may take several times as long.
+        """
+        grouped = self.groups > 1 and self.family in ("input", "output")
+        return f"grouped {self.family}" if grouped else self.family
 
     def ranks(self, layer: LayerShape) -> Counts:
         """Return all ranks that a layer has in this scheme, from the least to the greatest."""

@@ -77,20 +77,20 @@ def test_few_are_spread_over_the_whole_front(factors: Factors) -> None:
     assert len(few["1"]) == 4
 
 
-def test_each_family_has_its_own_front(factors: Factors) -> None:
-    found = find_options(factors, each_family=True, most=ALL)
+def test_each_kind_has_its_own_front(factors: Factors) -> None:
+    found = find_options(factors, each_kind=True, most=ALL)
     for name, options in found.items():
         shape = factors.layers.shapes[name]
-        of = [choice.pairs[0].scheme.family for choice, _ in options]
+        of = [choice.pairs[0].scheme.kind for choice, _ in options]
         assert {*of} == {
-            choice.pairs[0].scheme.family
+            choice.pairs[0].scheme.kind
             for cost, error, choice in everything(factors, name, "macs")
             if cost < shape.macs and error < 1
         }
         costs = [choice.macs(shape) for choice, _ in options]
         assert costs == sorted(costs)
-        for family in {*of}:
-            errors = [error for (_, error), mine in zip(options, of, strict=True) if mine == family]
+        for kind in {*of}:
+            errors = [error for (_, error), mine in zip(options, of, strict=True) if mine == kind]
             assert all(a > b for a, b in pairwise(errors))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,18 +30,22 @@ class OptionCosts:
         fixed: cost of all else.
         measured: networks, and their costs as they were measured, where costs do not simply add
             up; with the network as it is.
+        learn: what is known of costs after more networks were measured, of them all; None where
+            costs are known.
     """
 
     options: Mapping[str, NDArray[np.float64]]
     fixed: float
     measured: Mapping[LowRankNetwork, float] = field(default_factory=dict)
+    learn: Callable[[Mapping[LowRankNetwork, float]], OptionCosts] | None = None
 
 
 class Additive(Translator):
     """Adds up what is known of each option alone.
 
-    Where networks were measured, what the sums mean is learnt from them: a network in which many
-    layers are replaced may save more, or less, than the layers one by one.
+    Where networks were measured, options are priced by them, and what the sums mean is learnt
+    from them: a network in which many layers are replaced may save more, or less, than the layers
+    one by one.
 
     Attributes:
         costs: of options, as shares of the whole network's, shape (layers, most options);
@@ -57,21 +61,34 @@ class Additive(Translator):
     def __init__(self, problem: FrontProblem[LowRankNetwork], option_costs: OptionCosts) -> None:
         space = space_of(problem)
         super().__init__(space)
-        self.costs = np.full((len(self.sizes), int(self.sizes.max())), np.inf)
-        self.damages = self.costs.copy()
-        for row, (name, known) in enumerate(space.options.items()):
-            self.costs[row, : len(known)] = np.asarray(option_costs.options[name]) / problem.whole
+        self.damages = np.full((len(self.sizes), int(self.sizes.max())), np.inf)
+        for row, known in enumerate(space.options.values()):
             self.damages[row, : len(known)] = [option.damage for option in known]
-        self.fixed = option_costs.fixed / problem.whole
-        measured = option_costs.measured
-        self._before = {arch: cost / problem.whole for arch, cost in measured.items()}
+        self._names = list(space.options)
+        self._whole = problem.whole
+        self._before = option_costs.measured
+        self._learn_prices = option_costs.learn
         self._calibration = Calibration()
-        if measured:
-            self.learn({})
+        self._price(option_costs)
+        if self._before:
+            self._calibrate({})
 
     def learn(self, shares: Mapping[LowRankNetwork, float]) -> None:
-        """Correct what sums mean by networks that were asked for, and their shares of the cost."""
-        known = {**self._before, **shares}
+        """Price options anew, and correct what sums mean, by networks and shares of the cost."""
+        if self._learn_prices is not None:
+            asked = {arch: share * self._whole for arch, share in shares.items()}
+            self._price(self._learn_prices({**self._before, **asked}))
+        self._calibrate(shares)
+
+    def _price(self, option_costs: OptionCosts) -> None:
+        self.costs = np.full(self.damages.shape, np.inf)
+        for row, name in zip(self.costs, self._names, strict=True):
+            of_layer = option_costs.options[name]
+            row[: len(of_layer)] = of_layer / self._whole
+        self.fixed = option_costs.fixed / self._whole
+
+    def _calibrate(self, shares: Mapping[LowRankNetwork, float]) -> None:
+        known = {arch: cost / self._whole for arch, cost in self._before.items()} | dict(shares)
         weights = [_OWN if arch in shares else 1.0 for arch in known]
         sums = self.sums(self.places(list(known))).tolist()
         self._calibration = Calibration(sums, list(known.values()), weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -121,9 +120,9 @@ class BRPFront(Strategy[LowRankNetwork]):
     def _new_round(self, size: int) -> None:
         """Plan the networks of a round."""
         if not self._iteration:
-            shares = self._additive.shares(self._solved)
-            rows = spread(shares, -(-size // 2), self._problem.span)
-            self._take(self._additive.archs(self._solved[rows]), "knapsack")
+            solved = self._solved()
+            rows = spread(self._additive.shares(solved), -(-size // 2), self._problem.span)
+            self._take(self._additive.archs(solved[rows]), "knapsack")
             self._take_random(size - len(self._plan))
             return
         if self._problem.known is None:
@@ -169,7 +168,6 @@ class BRPFront(Strategy[LowRankNetwork]):
         rows = self._rng.permutation(len(archs))[:size]
         self._take([archs[row] for row in rows], "random")
 
-    @functools.cached_property
     def _solved(self) -> Places:
         """The best networks if damages added up, shape (networks, layers)."""
         return least_damage(self._additive, self._problem.span[1])
@@ -205,7 +203,7 @@ class BRPFront(Strategy[LowRankNetwork]):
             front = on_front(shares, np.array([self._objectives[arch] for arch in left]))
             best += [arch for arch, on in zip(left, front, strict=True) if on]
             left = [arch for arch, on in zip(left, front, strict=True) if not on]
-        return self._additive.places(best) if best else self._solved
+        return self._additive.places(best) if best else self._solved()
 
     def _predict(
         self, archs: Sequence[LowRankNetwork], graphs: Sequence[Graph]

@@ -19,6 +19,7 @@ from brpnas.search.fronts import (
     GradientFront,
     Greedy,
     Knapsack,
+    OptionCosts,
     RandomFront,
 )
 from brpnas.spaces import Graph
@@ -176,6 +177,31 @@ def test_costs_that_do_not_add_up_are_corrected_by_those_measured(kind: type[Any
             strategy.tell([dataclasses.replace(seen, costs={"macs": share * problem.whole})])
     assert max(costs[:5]) < 0.3  # far below what was asked for
     assert any(0.5 < share <= 0.6 for share in costs[5:])
+
+
+def test_options_are_priced_anew_by_networks_that_were_measured() -> None:
+    front = SyntheticFront(12, known=False)
+    right = front.option_costs
+    # Every second layer is thought to cost next to nothing, however it is replaced.
+    wrong = {
+        name: costs * (1.0 if row % 2 else 0.01)
+        for row, (name, costs) in enumerate(right.options.items())
+    }
+    told: list[set[LowRankNetwork]] = []
+
+    def learn(measured: Mapping[LowRankNetwork, float]) -> OptionCosts:
+        told.append(set(measured))
+        return dataclasses.replace(right, measured={dense: front.problem.whole})
+
+    dense = LowRankNetwork()
+    priced = OptionCosts(wrong, right.fixed, {dense: front.problem.whole}, learn)
+    trace = walk(Knapsack(front.problem, 0, 40, priced), front)
+    best = walk(Knapsack(front.problem, 0, 40, right), front)
+    assert [len(one) for one in told] == [11, 21, 31]
+    assert told[0] == {dense, *(one.arch for one in trace[:10])}
+    reached = [area(part, front) for part in (trace[:10], trace[10:], best)]
+    assert reached[0] < 0.95 * reached[2]
+    assert reached[1] > 0.98 * reached[2]
 
 
 @pytest.mark.parametrize("kind", [Knapsack, Greedy, RandomFront, EvolutionFront, BRPFront])
