@@ -166,7 +166,7 @@ class Process:
             surprise = 0.5 * self.targets @ alpha + factor.diagonal().log().sum()
             for start, view in zip(started, self.kernel.views, strict=True):
                 surprise = surprise + 0.5 * ((view - start) / _LENGTHS).square().sum()
-            (surprise / len(self.targets)).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(surprise / len(self.targets))
             if step >= _FIRST_WEIGHTS and step % _NEW_WEIGHTS == 0:
                 self._weigh(factor.detach(), alpha.detach())
             optimiser.step()

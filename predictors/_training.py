@@ -76,7 +76,7 @@ def one_cycle(
     for epoch in range(training.epochs):
         for some in draw(steps):
             optimiser.zero_grad()
-            loss(some).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss(some))
             optimiser.step()
             cycle.step()
         yield epoch

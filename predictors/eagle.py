@@ -383,7 +383,7 @@ def _train(
         for some in torch.randperm(items).chunk(steps):
             optimiser.zero_grad()
             error = loss(some)
-            error.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(error)
             optimiser.step()
             own += error.item()
         network.eval()

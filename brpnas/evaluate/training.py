@@ -137,7 +137,7 @@ def train(
             loss = F.cross_entropy(scores.reshape(rows.numel(), -1), pixels.y[rows].flatten())
             optimiser.zero_grad()
             # The mean over replicas would divide each one's gradient by their number.
-            (loss * protocol.seeds).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss * protocol.seeds)
             optimiser.step()
             schedule.step()
         if not torch.isfinite(loss):
@@ -161,7 +161,7 @@ def _settle_norms(network: nn.Module, pixels: _Pixels, replicas: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average
     with torch.no_grad():
-        for x in pixels.x.split(_EVALUATION_BATCH):  # type: ignore[no-untyped-call]
+        for x in torch.split(pixels.x, _EVALUATION_BATCH):
             # All parts weigh the same in the average, so a small last part is left out.
             if len(x) > _EVALUATION_BATCH // 2 or len(x) == len(pixels.x):
                 network(_for_each(x, replicas))
@@ -181,7 +181,7 @@ def _epoch(
     orders = [torch.randperm(images, generator=generator) for _ in range(protocol.seeds)]
     order = torch.stack(orders)  # (replicas, images)
     size = (batch, protocol.seeds)
-    for rows in order.T[: steps * batch].split(batch):  # type: ignore[no-untyped-call]
+    for rows in torch.split(order.T[: steps * batch], batch):
         shifts = torch.randint(2 * protocol.crop + 1, (2, *size), generator=generator)
         mirrored = torch.rand(size, generator=generator) < 0.5
         yield rows, shifts, mirrored & protocol.flip

@@ -208,7 +208,7 @@ class _Training:
                 raise UserError("the loss is not finite: the network's scores with some of the "
                                 "options are not")  # fmt: skip
             total = losses.sum() / len(batch)
-            total.backward(retain_graph=part is not parts[-1])  # type: ignore[no-untyped-call]
+            torch.autograd.backward(total, retain_graph=part is not parts[-1])
 
 
 def _generator(*seeds: int) -> torch.Generator:
