@@ -114,7 +114,10 @@ def test_resume_needs_the_same_question(
 
 
 BAD = [
-    (["--table", "no.parquet"], "--accuracy is needed"),
+    (["--table", "no.parquet"], "no.parquet: no such file"),
+    (["--table", "digit201"], "Did you mean 'digits201'?"),
+    (["--table", "litert201"], "--accuracy is needed: which column of litert201 is to be maximised?"
+     " It has: latency_ms, "),  # fmt: skip
     (["--table", "no.parquet", *COLUMNS], "no.parquet: no such file"),
     (["--table", "digits2O1", *COLUMNS], "unknown embedded table 'digits2O1'"),
     (["--accuracy", "acuracy_pct"], "Did you mean 'accuracy_pct'?"),
@@ -245,7 +248,7 @@ def test_kill_and_resume_a_search_that_trains(brpnas: Any, images: Path, tmp_pat
     pd.testing.assert_frame_equal(trace("killed"), trace("whole"), check_exact=True)
 
 
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_draws_what_was_tried_and_says_how_to_go_on(
     brpnas: Any,
     frame: pd.DataFrame,
     write: Callable[..., Path],
@@ -262,9 +265,11 @@ def test_ctrl_c_says_how_to_go_on(
         patch.setattr(Run, "append", interrupt)
         result = brpnas("search", "--table", table, *COLUMNS, *FAST, "--out", "run", code=130)
     assert result.stderr == (
+        "report: run/report.html\n"
         "interrupted after 7 networks; to continue, repeat the command with --out run --resume\n"
     )
     assert len(trace("run")) == 7
+    assert "7 networks" in Path("run/report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -274,7 +279,7 @@ def test_ctrl_c_says_how_to_go_on(
         (["--accuracy", "accuracy"], "unknown metric 'accuracy'. Did you mean 'valid_acc_pct'?"),
         (["--report", "test_acc_pct"], "unknown metric 'test_acc_pct'"),
         (["--valid-fraction", "0"], "a validation fraction of 0.0 leaves"),
-        (["--budget", "5045"], "offers 5044 networks"),
+        (["--budget", "5045"], "offers 5,044 networks"),
     ],
 )
 def test_bad_training_input(brpnas: Any, images: Path, arguments: list[str], message: str) -> None:
