@@ -159,6 +159,7 @@ def compare(
     *,
     executor: Executor | None = None,
     resume: bool = False,
+    command: str = "",
     progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> Comparison:
     """Fit every predictor to every column, at each number of rows and with each seed.
@@ -177,6 +178,7 @@ def compare(
             and ``fits.csv``. None: nothing is kept.
         executor: where to fit; None: here, one after the other.
         resume: continue in the folder; fits that are there are not done again.
+        command: what was typed, for the record.
         progress: is called with the fits that are done and their total.
 
     Raises:
@@ -206,8 +208,10 @@ def compare(
                 "predictors": list(predictors),
                 **asdict(plan),
                 "train": sorted(set(plan.train)),
+                "command": command,
             }
-            run = stack.enter_context(Run(out, asked, seed=0, resume=resume, free=("table",)))
+            free = ("table", "command")
+            run = stack.enter_context(Run(out, asked, seed=0, resume=resume, free=free))
             folder = out / _FITS
             folder.mkdir(exist_ok=True)
         values = {column: table.metric(column) for column in columns}

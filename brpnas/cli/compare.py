@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brpnas.cli._executors import RayAddress, executor_option, jobs_option, open_executor
+from brpnas.cli._executors import (
+    RayAddress,
+    executor_option,
+    jobs_option,
+    open_executor,
+    refuse_other_executors,
+)
 from brpnas.cli._options import (
     Json,
     SpaceName,
@@ -16,7 +22,7 @@ from brpnas.cli._options import (
     ValidRows,
     predictor_option,
 )
-from brpnas.cli._output import note, print_json, progress_bar, show
+from brpnas.cli._output import command_line, note, print_json, progress_bar, show
 from brpnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,11 +43,14 @@ _SHOWN = (
 
 
 def compare(
+    ctx: typer.Context,
     column: Annotated[
         list[str], typer.Option(help="Metric to learn, in the unit of its name. Repeatable.")
     ],
     predictor: Annotated[list[str], predictor_option("What to compare", " Repeatable.")],
-    out: Annotated[Path, typer.Option(help="Folder for results and plots; new or empty.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for results, plots and report.html; new or empty.")
+    ],
     space: SpaceName = "nasbench201",
     table: TableName = "digits201",
     train: Annotated[
@@ -71,10 +80,12 @@ def compare(
     from brpnas import comparing
     from brpnas.datasets import open_table
     from brpnas.predictors import PREDICTORS
+    from brpnas.report import write_reports
     from brpnas.report.predictor_png import save_predictor_plots
     from brpnas.resolver import SPACES, resolve
 
     started = time.perf_counter()
+    refuse_other_executors(ctx, executor)
     families = {name: resolve("predictor", name, PREDICTORS) for name in predictor}
     plan = comparing.Plan(_numbers(train), valid, seeds, test)
     networks, source = resolve("space", space, SPACES)(), open_table(table)
@@ -92,6 +103,7 @@ def compare(
                 out,
                 executor=where,
                 resume=resume,
+                command=command_line(ctx, leave_out=("ctx", "out", "resume", "as_json")),
                 progress=progress,
             )
         except KeyboardInterrupt:
@@ -104,6 +116,7 @@ def compare(
     if failed == len(found.fits):
         raise UserError(f"none of {failed} fits succeeded; the first says: {errors[0]}")
     plots = save_predictor_plots(found.fits, out)
+    page = write_reports([out])
     if as_json:
         counts = {
             name: {"rows_missing": selection.missing, "rows_empty": selection.empty}
@@ -117,6 +130,7 @@ def compare(
     note(f"{len(found.fits)} fits, {failed} failed; each of them in {out / 'fits.csv'}")
     for title, path in plots.items():
         note(f"{title}: {path}")
+    note(f"report: {page}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

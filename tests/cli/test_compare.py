@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -61,6 +63,26 @@ def test_table_for_people(brpnas: Any, frame: pd.DataFrame, write: Callable[...,
     assert "within_10pct" in result.stdout
     assert "error" not in result.stdout
     assert "learning curves of accuracy_pct: c/column_2_learning.png" in result.stderr
+    assert result.stderr.endswith("report: c/report.html\n")
+
+
+def test_page_is_that_of_report(
+    brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path]
+) -> None:
+    table = write(frame)
+    brpnas.json("compare", "--table", table, *QUICK, "--out", "c")
+    page = Path("c/report.html")
+    first = page.read_text()
+    (command,) = re.findall("<pre>(.*)</pre>", first)
+    assert shlex.split(command)[:2] == ["brpnas", "compare"]
+    assert {"--table", str(table), "--train", "10,30"} <= {*shlex.split(command)}
+    assert "--out" not in command
+    page.unlink()
+    brpnas("report", "c")
+    assert page.read_text() == first
+    page.unlink()
+    brpnas("compare", "--table", table, *QUICK, "--out", "c", "--resume")
+    assert page.read_text() == first
 
 
 def test_case_that_cannot_be_learnt_is_a_row(
@@ -151,7 +173,8 @@ def test_ctrl_c_says_how_to_go_on(
         (["--train", ""], "an empty text after --train"),
         (["--space", "darts"], "unknown space 'darts'"),
         (["--executor", "cloud"], "unknown executor 'cloud'"),
-        (["--ray-address", "auto"], "goes with the executor 'ray'"),
+        (["--ray-address", "auto"], "--ray-address goes with --executor ray"),
+        (["--jobs", "4"], "--jobs goes with --executor processes and ray"),
         (["--out", "full"], "folder full is not empty"),
         (["--table", "nosuch.parquet"], "nosuch.parquet"),
     ],
