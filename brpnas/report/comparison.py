@@ -20,7 +20,7 @@ def write_comparison(summaries: Sequence[tuple[Path, Summary]], out: Path) -> Pa
     """Write the page that compares runs.
 
     Args:
-        summaries: what each tells, with where it is.
+        summaries: what each tells, with where it is; no place is there twice.
         out: the page.
 
     Returns:
@@ -77,11 +77,9 @@ def _render(names: list[str], runs: list[Summary]) -> str:
 def _names(paths: list[Path]) -> list[str]:
     """Return the shortest ends of the paths that tell them apart."""
     whole = [Path(os.path.abspath(path)).parts for path in paths]  # noqa: PTH100 - links stay
-    for count in range(1, max(map(len, whole)) + 1):
-        ends = [str(Path(*parts[-count:])) for parts in whole]
-        if len({*ends}) == len(ends):
-            return ends
-    return [f"{place}: {path}" for place, path in enumerate(paths, 1)]  # one is there twice
+    counts = range(1, max(map(len, whole)) + 1)
+    ends = ([str(Path(*parts[-count:])) for parts in whole] for count in counts)
+    return next(names for names in ends if len({*names}) == len(names))
 
 
 def _numbered(place: int, run: Summary) -> Summary:

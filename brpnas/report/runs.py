@@ -60,9 +60,11 @@ def write_reports(runs: Sequence[Path], out: Path | None = None) -> Path:
         The page's path.
 
     Raises:
-        UserError: one of them cannot be read or is none of these, or the page cannot be written.
+        UserError: one of them cannot be read or is none of these, is there twice, or the page
+            cannot be written.
     """
     kinds = [_kind(run) for run in runs]
+    _refuse_twice(runs)
     if len(runs) > 1:
         page = _page(runs, out or _COMPARED)
         told = []
@@ -82,6 +84,16 @@ def _damage_named(run: Path) -> Iterator[None]:
         yield
     except (*DAMAGE, jinja2.UndefinedError) as error:
         raise UserError(f"{run}: damaged: {one_line(error)}") from error
+
+
+def _refuse_twice(runs: Sequence[Path]) -> None:
+    known: dict[Path, Path] = {}
+    for run in runs:
+        where = run.resolve()
+        if where in known:
+            also = "" if known[where] == run else f", also as {known[where]}"
+            raise UserError(f"{run}: given twice{also}; name each run once")
+        known[where] = run
 
 
 def _page(runs: Sequence[Path], page: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -131,10 +132,24 @@ def test_several_side_by_side(brpnas: Any, table: Path, design: Path) -> None:
 
 
 def test_the_same_run_twice(brpnas: Any, table: Path) -> None:
-    brpnas("report", table, table)
+    said = f"error: {table}: given twice; name each run once\n"
+    assert brpnas.error("report", table, table) == said
+    Path("other").mkdir()
+    Path("link.parquet").symlink_to(table.name)
+    for spelling in ("other/../t.parquet", "link.parquet", Path("t.parquet").resolve()):
+        said = brpnas.error("report", "t.parquet", spelling)
+        assert f"{spelling}: given twice, also as t.parquet; name each run once" in said
+    assert not Path("comparison.html").exists()
+
+
+def test_copies_of_a_run_are_named_by_their_folders(brpnas: Any, table: Path) -> None:
+    for folder in ("first", "second"):
+        Path(folder).mkdir()
+        shutil.copy(table, Path(folder, "t.parquet"))
+    brpnas("report", "first/t.parquet", "second/t.parquet")
     text = Path("comparison.html").read_text()
-    assert "<bdi>1: " in text
-    assert "<bdi>2: " in text
+    assert "<bdi>first/t.parquet</bdi>" in text
+    assert "<bdi>second/t.parquet</bdi>" in text
 
 
 @pytest.mark.parametrize(
