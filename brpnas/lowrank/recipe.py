@@ -26,6 +26,7 @@ from brpnas.lowrank.surgery import Report, replace
 __all__ = ["Recipe", "apply_recipe", "read_recipe", "save_recipe"]
 
 _FORMAT = 1
+_ACCEPTED = "accepted is a recipe: front/NN.json in the folder of `brpnas search --space lowrank`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,13 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         description: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as a recipe ({one_line(error)})") from None
+    except OSError as error:
+        raise _no_recipe(path, error.strerror or one_line(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise _no_recipe(path, f"not JSON: {one_line(error)}") from None
+    # First of all: other files have a format, too.
+    if not isinstance(description, dict) or "choices" not in description:
+        raise _no_recipe(path, "'choices' is missing")
     try:
         if description["format"] != _FORMAT:
             raise UserError(f"{path}: format {description['format']}, but this is {_FORMAT}")
@@ -122,9 +128,9 @@ def read_recipe(path: Path) -> Recipe:
         hashes = (str(description["model_sha256"]), str(description["weights_sha256"]))
         method, source = str(description["method"]), str(description.get("source", ""))
     except KeyError as error:
-        raise UserError(f"{path}: not a recipe: {error} is missing") from None
+        raise _no_recipe(path, f"{error} is missing") from None
     except DAMAGE as error:
-        raise UserError(f"{path}: not a recipe ({one_line(error)})") from None
+        raise _no_recipe(path, one_line(error)) from None
     weights = path.with_suffix(".safetensors")
     try:
         content = weights.read_bytes()
@@ -134,6 +140,10 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, SafetensorError, *DAMAGE) as error:
         raise UserError(f"{weights}: not readable ({one_line(error)})") from None
     return Recipe(hashes[0], choices, method, state, source)
+
+
+def _no_recipe(path: Path, why: str) -> UserError:
+    return UserError(f"{path}: not a recipe ({why}); {_ACCEPTED}")
 
 
 def apply_recipe(recipe: Recipe, model: nn.Module, layers: Layers) -> tuple[nn.Module, Report]:

@@ -116,12 +116,32 @@ def test_weights_that_do_not_fit(brpnas: Any, recipe: Path, tmp_path: Path) -> N
     assert "missing: features.3.weight, linear.weight" in wrong
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"format": "brpnas-fpga-design", "platform": "zc706", "layers": []},
+        {"arguments": {"space": "lowrank"}, "seed": 0, "result": None},
+        {},
+        [],
+        5,
+    ],
+)
+def test_json_that_is_no_recipe(brpnas: Any, tmp_path: Path, content: object) -> None:
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    error = brpnas.error(*arguments(tmp_path / "other.json"))
+    assert "other.json: not a recipe ('choices' is missing); accepted is a recipe" in error
+    assert "front/NN.json in the folder of `brpnas search --space lowrank`" in error
+
+
 def test_other_bad_input(brpnas: Any, made: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     before = sorted(tmp_path.rglob("*"))
     for given, said in (
-        (arguments(tmp_path / "none.json"), "none.json: not readable as a recipe"),
+        (
+            arguments(tmp_path / "none.json"),
+            "none.json: not a recipe (No such file or directory); accepted",
+        ),
         (arguments(made, "full"), "--out full is not empty; accepted: a new or empty folder"),
         (arguments(made, "full/x"), "--out full/x is a file"),
         (arguments(made, "full/x/y"), "--out full/x/y cannot be written"),

@@ -113,8 +113,11 @@ def _edit(name: str, value: object) -> Callable[[Path], None]:
     [
         (_flip, "recipe.safetensors: not the weights that recipe.json was written with"),
         (lambda path: path.with_suffix(".safetensors").unlink(), "safetensors: not readable"),
-        (lambda path: path.unlink(), "recipe.json: not readable as a recipe"),
-        (lambda path: path.write_bytes(b"\xff{"), "recipe.json: not readable as a recipe"),
+        (
+            lambda path: path.unlink(),
+            "recipe.json: not a recipe .No such file or directory.; accepted",
+        ),
+        (lambda path: path.write_bytes(b"\xff{"), "recipe.json: not a recipe .not JSON: "),
         (lambda path: path.write_text("[]"), "recipe.json: not a recipe"),
         (_edit("format", 2), "format 2, but this is 1"),
         (_edit("choices", None), "'choices' is missing"),
