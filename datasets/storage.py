@@ -49,9 +49,10 @@ def check_writable(path: Path | str) -> None:
             cannot be written to.
     """
     path = Path(path)
-    _suffix(path)
     if path.is_dir():
-        raise UserError(f"{path}: is a folder, not a file")
+        accepted = " or ".join(SUFFIXES)
+        raise UserError(f"{path}: is a folder, not a file; name a {accepted} file in it")
+    _suffix(path)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -127,7 +127,15 @@ def _asked(folder: Path) -> dict[str, object]:
     """Return what a run folder says that it was asked."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return dict(record["arguments"])
-    except (OSError, *DAMAGE) as error:
-        why = one_line(error)
-        raise UserError(f"{folder}: not a run folder ({why}); {_ACCEPTED}") from None
+    except OSError as error:
+        raise _no_run(folder, f"run.json: {error.strerror or one_line(error)}") from None
+    except DAMAGE as error:
+        raise _no_run(folder, f"run.json is not JSON: {one_line(error)}") from None
+    asked = record.get("arguments") if isinstance(record, dict) else None
+    if not isinstance(asked, dict):
+        raise _no_run(folder, "run.json does not say what was asked")
+    return asked
+
+
+def _no_run(folder: Path, why: str) -> UserError:
+    return UserError(f"{folder}: not a run folder ({why}); {_ACCEPTED}")

@@ -157,7 +157,11 @@ def test_copies_of_a_run_are_named_by_their_folders(brpnas: Any, table: Path) ->
     [
         (("nothing",), "nothing: no such folder or file; accepted are run folders"),
         (("nothing\n\x1b[31m.json",), "no such folder or file"),
-        (("empty",), "empty: not a run folder"),
+        (("empty",), "empty: not a run folder (run.json: No such file or directory); accepted"),
+        (("object",), "object: not a run folder (run.json does not say what was asked); "),
+        (("list",), "list: not a run folder (run.json does not say what was asked); "),
+        (("words",), "words: not a run folder (run.json does not say what was asked); "),
+        (("cut",), "cut: not a run folder (run.json is not JSON: "),
         (("broken",), "broken: not the run folder of a search"),
         (("odd",), "odd: "),
         (("low",), "low: not the run folder of a search with --space lowrank"),
@@ -184,6 +188,14 @@ def test_what_is_no_run_is_one_line(
     ):
         Path(name).mkdir()
         Path(name, "run.json").write_text(json.dumps({"arguments": arguments}))
+    for name, content in (
+        ("object", "{}"),
+        ("list", "[]"),
+        ("words", '{"arguments": "text"}'),
+        ("cut", '{"argu'),
+    ):
+        Path(name).mkdir()
+        Path(name, "run.json").write_text(content)
     for name in ("text.txt", "text.json", "text.parquet"):
         Path(name).write_text("text")
     Path("words.csv").write_text("arch,word\na,b\n")

@@ -134,12 +134,15 @@ def test_write_needs_a_folder_and_a_suffix(tmp_path: Path, suffix: str) -> None:
 def test_check_before_the_work_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "folder.csv").mkdir()
+    for folder in ("folder.csv", "folder"):
+        (tmp_path / folder).mkdir()
     check_writable(tmp_path / "t.csv")
     for name, reason in (
         ("t.xlsx", "unknown kind of table"),
         ("nowhere/t.csv", "cannot write .*No such file"),
         ("folder.csv", "is a folder"),
+        ("folder", "is a folder, not a file; name a .parquet or .csv file in it"),
+        ("", "is a folder"),
     ):
         with pytest.raises(UserError, match=f"{name}: {reason}"):
             check_writable(tmp_path / name)
@@ -150,7 +153,7 @@ def test_check_before_the_work_leaves_nothing_behind(
     monkeypatch.setattr("os.open", refuse)
     with pytest.raises(UserError, match=r"t\.csv: cannot write .*Permission denied"):
         check_writable(tmp_path / "t.csv")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "folder.csv"]
 
 
 def test_parquet_cannot_hold_a_mixed_column(tmp_path: Path) -> None:
