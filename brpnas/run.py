@@ -119,6 +119,11 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def done(self) -> bool:
+        """Whether an earlier process finished it: its trace and result are there."""
+        return self.record["finished"] is not None and bool(self.steps)
+
     def append(self, step: Step) -> None:
         """Add a row; it is on the disk within about a second.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,14 +24,15 @@ from brpnas.cli._output import (
     show,
 )
 from brpnas.cli._searching import drawn_anyway, fresh_folder
-from brpnas.errors import UserError
+from brpnas.errors import DAMAGE, UserError
 from brpnas.values import counted
 
 if TYPE_CHECKING:
     from brpnas.compressing.costs import LatencySource
     from brpnas.compressing.searching import SearchSettings
-    from brpnas.compressing.subject import Subject
+    from brpnas.compressing.subject import Images, Subject
     from brpnas.executors import Executor
+    from brpnas.models import LoadedModel
     from brpnas.run import Run
 
 __all__ = ["COMPRESSING", "search_lowrank"]
@@ -50,8 +52,7 @@ _COLUMNS = ("macs_reduction_pct", "params_reduction_pct", "latency_ms", "accurac
 
 def search_lowrank(ctx: typer.Context) -> None:
     """Run the command; ``ctx.params`` are those of ``brpnas search``."""
-    from brpnas.compressing.searching import check_target
-    from brpnas.compressing.subject import prepare, read_subject
+    from brpnas.compressing.subject import read_subject
     from brpnas.lowrank.repair import check_repair
     from brpnas.report.lowrank_page import write_lowrank_report
     from brpnas.run import Run, check_folder
@@ -77,30 +78,20 @@ def search_lowrank(ctx: typer.Context) -> None:
         workers = (asked.executor, asked.jobs, asked.ray_address)
         executor = None if alone else stack.enter_context(open_executor(*workers))
         device = _open_device(device_name, asked, folder, stack, executor)
-        subject = prepare(
-            loaded,
-            images,
-            cost=settings.cost,
-            seed=asked.seed,
-            bars=progress_bar,
-            method=asked.weights_by,
-            cache=asked.cache,
-        )
-        check_target(subject, settings)
-        for name, why in subject.layers.left.items():
-            what = f"layer '{name}'" if name else "what the network itself holds"
-            note(f"{what} stays as it is: {why}")
-        arguments = _arguments(ctx, settings, subject, device_name, device)
+        arguments = _arguments(ctx, settings, loaded, images, device_name, device)
+        # What is finished needs no preparing; what is not leaves no folder if that fails.
+        subject = None if _is_done(folder) else _prepared(asked, settings, loaded, images)
         run = stack.enter_context(Run(folder, arguments, asked.seed, asked.resume, free=_FREE))
-        result = _run(asked, settings, subject, device, run, executor)
-        result["wall_s"] = round(time.perf_counter() - started, 3)
-        run.finish(result)
+        if subject is not None:
+            result = _run(asked, settings, subject, device, run, executor)
+            result["wall_s"] = round(time.perf_counter() - started, 3)
+            run.finish(result)
         result = run.record["result"]
     page = write_lowrank_report(folder)
     if asked.as_json:
         print_json({**result, "run": str(folder)})
     else:
-        _show(subject.name, result)
+        _show(loaded.name, result)
         note(f"report: {page}")
 
 
@@ -141,6 +132,38 @@ def _read_options(ctx: typer.Context, asked: SimpleNamespace) -> tuple[SearchSet
     return settings, device
 
 
+def _is_done(folder: Path) -> bool:
+    """Return whether a folder holds a search that is finished, its trace and its recipes too."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        recipes = [Path(one["recipe"]) for one in record["result"]["front"]]
+    except (OSError, *DAMAGE):  # what is damaged is told where the run is opened
+        return False
+    return all(path.exists() for path in (folder / "trace.parquet", *recipes))
+
+
+def _prepared(
+    asked: SimpleNamespace, settings: SearchSettings, loaded: LoadedModel, images: Images
+) -> Subject:
+    from brpnas.compressing.searching import check_target
+    from brpnas.compressing.subject import prepare
+
+    subject = prepare(
+        loaded,
+        images,
+        cost=settings.cost,
+        seed=asked.seed,
+        bars=progress_bar,
+        method=asked.weights_by,
+        cache=asked.cache,
+    )
+    check_target(subject, settings)
+    for name, why in subject.layers.left.items():
+        what = f"layer '{name}'" if name else "what the network itself holds"
+        note(f"{what} stays as it is: {why}")
+    return subject
+
+
 def _open_device(
     name: str | None,
     asked: SimpleNamespace,
@@ -159,20 +182,23 @@ def _open_device(
 def _arguments(
     ctx: typer.Context,
     settings: SearchSettings,
-    subject: Subject,
+    loaded: LoadedModel,
+    images: Images,
     device_name: str | None,
     device: LatencySource | None,
 ) -> dict[str, Any]:
     """Return what the run was asked to do, and with what."""
+    from brpnas.lowrank import weights_hash
+
     both = (name for name in _OF_BOTH if name not in _DETAILS)
     names = (*options_of(ctx, COMPRESSING), *both)
     given_as = {name: ctx.params[name] for name in names}
     return {
         **{name: str(v) if isinstance(v, Path) else v for name, v in given_as.items()},
-        "model_sha256": subject.sha256,
-        "calibration_sha256": subject.images.sha256,
-        "tested": subject.images.test is not None,
-        "model": subject.name,
+        "model_sha256": weights_hash(loaded.module),
+        "calibration_sha256": images.sha256,
+        "tested": images.test is not None,
+        "model": loaded.name,
         "cost": settings.metric,
         "budget": settings.budget,
         "iterations": settings.iterations,

@@ -393,23 +393,26 @@ def search(
         }
         run = stack.enter_context(Run(folder, arguments, seed, resume, free=_FREE))
         started = time.perf_counter()
-        with (
-            drawn_anyway(run, write_search_report),
-            progress_bar("networks", budget) as progress,
-        ):
-            found = brpnas.search.search(problem, chooser, source.evaluator, budget, run, progress)
-        best = {"arch": str(found.best), **{name: found.metrics[name] for name in named}}
-        ranks = source.ranks(named[: 2 if report else 1], found.metrics, limits)
-        run.finish(
-            {
-                "best": best,
-                "step": found.step,
-                "evaluations": found.evaluated,
-                "failed": found.failed,
-                "ranks": ranks,
-                "wall_s": round(time.perf_counter() - started, 3),
-            }
-        )
+        if not run.done:
+            with (
+                drawn_anyway(run, write_search_report),
+                progress_bar("networks", budget) as progress,
+            ):
+                found = brpnas.search.search(
+                    problem, chooser, source.evaluator, budget, run, progress
+                )
+            best = {"arch": str(found.best), **{name: found.metrics[name] for name in named}}
+            ranks = source.ranks(named[: 2 if report else 1], found.metrics, limits)
+            run.finish(
+                {
+                    "best": best,
+                    "step": found.step,
+                    "evaluations": found.evaluated,
+                    "failed": found.failed,
+                    "ranks": ranks,
+                    "wall_s": round(time.perf_counter() - started, 3),
+                }
+            )
         result = run.record["result"]
     page = write_search_report(folder)
     if as_json:

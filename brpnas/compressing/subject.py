@@ -104,7 +104,6 @@ class Subject:
         factors: weights of every choice.
         space: of its low-rank versions.
         images: to judge them with.
-        sha256: of the network's weights.
     """
 
     name: str
@@ -113,7 +112,6 @@ class Subject:
     factors: Factors
     space: LowRankSpace
     images: Images
-    sha256: str
 
     def build(self, arch: LowRankNetwork) -> nn.Module:
         """Return the network with this architecture."""
@@ -242,8 +240,7 @@ def prepare(
         - sum(one.params for one in layers.shapes.values()),
         adds_bias=METHODS[method].adds_bias,
     )
-    state = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    return Subject(loaded.name, model, layers, factors, space, images, model_hash(state))
+    return Subject(loaded.name, model, layers, factors, space, images)
 
 
 def _counted(x: Tensor, bar: Callable[[int, int], None]) -> Iterator[Tensor]:

@@ -17,7 +17,7 @@ from brpnas.lowrank.factors import Factors
 from brpnas.lowrank.layers import Layers, find_layers
 from brpnas.lowrank.modules import LayerWeights, LowRankRows, LowRankSum, PairWeights, build
 from brpnas.lowrank.moments import Moment, cached_moments, gather_moments
-from brpnas.lowrank.recipe import Recipe, apply_recipe, read_recipe, save_recipe
+from brpnas.lowrank.recipe import Recipe, apply_recipe, read_recipe, save_recipe, weights_hash
 from brpnas.lowrank.schemes import DENSE, KINDS, Choice, Pair, Scheme, greatest_rank, schemes_for
 from brpnas.lowrank.shapes import LayerShape, Positions
 from brpnas.lowrank.surgery import Replaced, Report, WeightSource, replace
@@ -58,4 +58,5 @@ __all__ = [
     "replace",
     "save_recipe",
     "schemes_for",
+    "weights_hash",
 ]

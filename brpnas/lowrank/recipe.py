@@ -23,7 +23,7 @@ from brpnas.lowrank.modules import LayerWeights, from_state
 from brpnas.lowrank.schemes import Choice
 from brpnas.lowrank.surgery import Report, replace
 
-__all__ = ["Recipe", "apply_recipe", "read_recipe", "save_recipe"]
+__all__ = ["Recipe", "apply_recipe", "read_recipe", "save_recipe", "weights_hash"]
 
 _FORMAT = 1
 _ACCEPTED = "accepted is a recipe: front/NN.json in the folder of `brpnas search --space lowrank`"
@@ -85,7 +85,7 @@ def save_recipe(
     content = save({name: tensor.contiguous() for name, tensor in state.items()})
     description = {
         "format": _FORMAT,
-        "model_sha256": model_hash(_state(model)),
+        "model_sha256": weights_hash(model),
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "method": method,
         "source": source,
@@ -146,6 +146,11 @@ def _no_recipe(path: Path, why: str) -> UserError:
     return UserError(f"{path}: not a recipe ({why}); {_ACCEPTED}")
 
 
+def weights_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of a network's tensors, by which recipes and runs know it."""
+    return model_hash(_state(model))
+
+
 def apply_recipe(recipe: Recipe, model: nn.Module, layers: Layers) -> tuple[nn.Module, Report]:
     """Return the compressed network of a recipe.
 
@@ -157,7 +162,7 @@ def apply_recipe(recipe: Recipe, model: nn.Module, layers: Layers) -> tuple[nn.M
     Raises:
         UserError: the recipe is of another network.
     """
-    here = model_hash(_state(model))
+    here = weights_hash(model)
     if here != recipe.model_sha256:
         made_from = f"{recipe.source}, " if recipe.source else ""
         raise UserError(

@@ -98,7 +98,10 @@ def test_a_log_gets_lines_in_place_of_a_bar(
 
 
 def test_resume_needs_the_same_question(
-    brpnas: Any, frame: pd.DataFrame, write: Callable[..., Path]
+    brpnas: Any,
+    frame: pd.DataFrame,
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table = write(frame)
     asked = ("search", "--table", table, *COLUMNS, *FAST, "--out", "run")
@@ -108,7 +111,12 @@ def test_resume_needs_the_same_question(
     assert "is a run folder of another run: seed was 0, now 1" in other
     moved = table.rename(table.with_name("moved.parquet"))
     again = ("search", "--table", moved, *COLUMNS, *FAST, "--out", "run", "--resume")
+    with monkeypatch.context() as patch:
+        patch.setattr("brpnas.search.search", lambda *_: pytest.fail("searched again"))
+        assert brpnas.json(*again) == first
+    Path("run/trace.parquet").unlink()
     assert brpnas.json(*again) == first
+    assert Path("run/trace.parquet").exists()
     write(frame.assign(accuracy_pct=frame["accuracy_pct"] + 1), "moved.parquet")
     assert "table_sha256 was" in brpnas.error(*again)
 

@@ -193,6 +193,28 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not Path("runs").exists()
 
 
+def test_finished_search_is_not_prepared_again(
+    brpnas: Any, tests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (*RUN, *KEPT, "--test", tests)
+    first = brpnas.json(*asked)
+    page = Path("run/report.html")
+    page.unlink()
+    again = (*asked, "--resume")
+    with monkeypatch.context() as patch:
+        patch.setattr("brpnas.compressing.subject.prepare", lambda *_, **__: pytest.fail("again"))
+        assert brpnas.json(*again) == first
+        assert page.exists()
+        said = brpnas(*again)
+        assert "2 versions of the front" in said.stdout
+        assert said.stderr.endswith("report: run/report.html\n")
+        assert "seed was 0, now 1" in brpnas.error(*again, "--seed", 1)
+        assert "calibration_sha256 was" in brpnas.error(*again, "--images", 65)
+    Path(first["front"][1]["recipe"]).unlink()
+    assert brpnas.json(*again) == first  # what is missing is made again
+    assert Path(first["front"][1]["recipe"]).exists()
+
+
 def test_target_out_of_reach_says_the_closest_and_leaves_nothing(brpnas: Any) -> None:
     error = brpnas.error(*RUN, "--target", 0.001)
     assert "--target 0.001 cannot be reached: the closest has 0.0" in error
