@@ -16,6 +16,7 @@ _NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 _NUMBER = r"\d[\d,]*\.?\d*"
 # The last bits of a predictor's outputs differ between processors, and so does a search's path.
 _PATH = r"found as number \d+"
+_VARIES = "figures-vary"  # the tag of a cell whose figures are of the machine where it was saved
 _RELATIVE, _ABSOLUTE = 0.02, 0.05  # shares change by 0.04 with an input's last bits
 
 
@@ -78,4 +79,5 @@ def test_shows_what_is_saved(
                 run(cell, names, where)
             shown, kept = capsys.readouterr().out, saved(cell)
             assert words(shown) == words(kept), where
-            assert numbers(shown) == pytest.approx(numbers(kept), _RELATIVE, _ABSOLUTE), where
+            if _VARIES not in cell["metadata"].get("tags", []):
+                assert numbers(shown) == pytest.approx(numbers(kept), _RELATIVE, _ABSOLUTE), where
