@@ -301,7 +301,7 @@ def _show_part(title: str, part: Part) -> None:
     costs, passes = part.costs, part.segment.reloads
     layers = [
         (
-            *(row.name, _folding(row), int(row.latency), f"{row.share:.0%}"),
+            *(row.name, row.built, int(row.latency), f"{row.share:.0%}"),
             *(*_counts(row), row.bound_by),
         )
         for row in layer_rows(part)
@@ -313,11 +313,6 @@ def _show_part(title: str, part: Part) -> None:
         ("layer", "folding", "cycles", "busy", *_COUNTED, "bound by"),
         layers + sums,
     )
-
-
-def _folding(row: LayerRow) -> str:
-    elsewhere = row.weights and row.weights not in ("block RAM", "LUTs")
-    return f"{row.folding}; weights {row.weights}" if elsewhere else row.folding
 
 
 def _counts(row: LayerRow) -> list[float]:

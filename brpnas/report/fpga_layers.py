@@ -38,6 +38,13 @@ class LayerRow:
         """Where its weights lie, in words; empty where there are none."""
         return ""
 
+    @property
+    def built(self) -> str:
+        """How it is built in words: the folding, and weights that lie elsewhere than usual."""
+        if self.weights in ("", "block RAM", "LUTs"):
+            return self.folding
+        return f"{self.folding}; weights {self.weights}"
+
 
 @dataclass(frozen=True)
 class BuiltLayer(LayerRow):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform as machine
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,13 +16,15 @@ from brpnas.devices.fpga.foldings import RESOURCES
 from brpnas.devices.fpga.mapping import Design, Part
 from brpnas.devices.fpga.problem import LOGIC_MARGIN, LUTS_PER_BLOCK, Problem
 from brpnas.report.fpga_layers import BuiltLayer, bottleneck, layer_rows, sum_rows
+from brpnas.report.fpga_opened import opened_design, opened_layers, opened_part
 from brpnas.report.fpga_pipeline import ROW_HEIGHT, pipeline_lanes, pipeline_svg
-from brpnas.report.fpga_roofline import Roofs, point_of, roofline_svg, roofs_of
+from brpnas.report.fpga_roofline import Roofs, point_of, roofline_plot, roofs_of
+from brpnas.report.fpga_words import count, duration, percent, set_by
 from brpnas.report.interactive import hover
 from brpnas.report.rendering import render
 from brpnas.report.summary import Axes, Curve, Facts, Summary
 from brpnas.report.writing import write_page
-from brpnas.values import readable
+from brpnas.values import counted, readable
 
 __all__ = ["summarise_design", "write_design_report", "write_fpga_report"]
 
@@ -74,7 +75,7 @@ def summarise_design(path: Path) -> Summary:
         ("DSP, the most of any part", used.get("DSP", 0)),
     ]
     found: Facts = [
-        ("Latency of a batch", _time(design.seconds)),
+        ("Latency of a batch", duration(design.seconds)),
         *((name[0].upper() + name[1:], value) for name, value in figures),
         ("Parts", len(design.parts)),
         *((name, n) for name, n in used.items() if name != "DSP"),
@@ -94,9 +95,10 @@ def summarise_design(path: Path) -> Summary:
                 x=[figures[1][1]],
                 y=[figures[0][1]],
                 texts=[hover(title, figures)],
-                keys=[None],
+                keys=["design"],
             )
         ],
+        networks=[opened_design(design, title, found)],
     )
 
 
@@ -131,7 +133,7 @@ def _render(design: Design) -> str:
     loads = design.seconds - sum(part["seconds"] for part in parts)
     return render(
         "fpga.html",
-        {"count": _count, "percent": _percent, "time": _time},
+        {"count": count, "percent": percent, "time": duration},
         network=problem.network,
         board=problem.platform,
         asked=_asked(problem),
@@ -142,8 +144,8 @@ def _render(design: Design) -> str:
         slowest=max(parts, key=lambda part: part["cycles_per_image"]),
         resources=[name for name in RESOURCES if problem.platform.resources[name]],
         row_height=ROW_HEIGHT,
-        roofline=Markup(roofline_svg(design)),  # noqa: S704 - numbers only
-        roofs=roofs,
+        plots=[roofline_plot(design, [part["opened"].key for part in parts])],
+        opened=[one for part in parts for one in (part["opened"], *part["layers"])],
         logic_margin=LOGIC_MARGIN,
         versions=_versions(),
     )
@@ -165,11 +167,11 @@ def _asked(problem: Problem) -> dict[str, str]:
         "Board": board.title,
         "Clock": f"{readable(board.clock_mhz)} MHz",
         "Objective": "latency" if problem.batch == 1 else "throughput",
-        "Batch": _images(problem.batch),
+        "Batch": counted(problem.batch, "image"),
         "Words": bits + (", block floating point" if words.block_floating_point else ""),
         "Mode": exact if problem.reference_exact else "physical: what the circuit does",
-        "Margin": f"{_percent(problem.margin)} of every resource stays free",
-        "Limits": ", ".join(f"{name} {_count(limit)}" for name, limit in limits if limit),
+        "Margin": f"{percent(problem.margin)} of every resource stays free",
+        "Limits": ", ".join(f"{name} {count(limit)}" for name, limit in limits if limit),
         "Memory": f"{readable(_memory_limit(problem))} Gbit/s; "
         f"{problem.port_streams} words in and as many out per cycle",
     }
@@ -189,10 +191,12 @@ def _part(number: int, part: Part, design: Design, roofs: Roofs) -> dict[str, An
         "costs": costs,
         "fits": part.fits,
         "rows": rows,
+        "opened": opened_part(number, design, rows, roofs),
+        "layers": opened_layers(number, rows),
         "streamed": any(row.streamed for row in rows),
         "sums": sum_rows(part),
         "slowest": slowest,
-        "bound_by": _bound_by(part, slowest),
+        "bound_by": set_by(part),
         "as_slow": sum(row.slowest for row in rows) - 1,
         "bars": _bars(part),
         "built_of_luts": costs.resources[1] - needs[1],
@@ -218,15 +222,6 @@ def _looks(rows: list[BuiltLayer], slowest: str) -> list[str]:
     return [first, *layers, "hot" if slowest == "output" else "memory"]
 
 
-def _bound_by(part: Part, slowest: str) -> str:
-    return {
-        "layers": part.costs.bound_by,
-        "memory": "the bandwidth of the board's memory",
-        "input": "the port that words enter through",
-        "output": "the port that words leave through",
-    }[slowest]
-
-
 def _bars(part: Part) -> list[_Bar]:
     problem, costs = part.segment.problem, part.costs
     board = problem.platform.resources
@@ -250,30 +245,3 @@ def _bars(part: Part) -> list[_Bar]:
 def _memory_limit(problem: Problem) -> float:
     """Return what designs may read and write, Gbit/s."""
     return problem.bits_per_cycle * problem.platform.clock_mhz / 1000
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
-
-
-def _count(value: float) -> str:
-    """Return a count of things, of which there may be halves where there are few."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:,.1f}".removesuffix(".0")
-
-
-def _percent(share: float) -> str:
-    """Return a share in percent; one decimal below ten and close to all."""
-    percent = 100 * share
-    if 0 < percent < 0.1:
-        return "<0.1%"
-    if percent < 9.95 or 99 < percent < 100:
-        return f"{math.floor(10 * percent) / 10:.1f}%".replace(".0%", "%")
-    return f"{percent:.0f}%"
-
-
-def _time(seconds: float) -> str:
-    """Return a time in a unit that suits it."""
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
-        if seconds * factor >= 1:
-            return f"{readable(seconds * factor)} {unit}"
-    return f"{readable(seconds * 1e9)} ns"

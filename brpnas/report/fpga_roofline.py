@@ -7,19 +7,24 @@ Multicore Architectures", Communications of the ACM 52(4), 2009.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from brpnas.devices.fpga import evaluate_layers
 from brpnas.devices.fpga.mapping import Design, Part
 from brpnas.devices.fpga.problem import Problem
+from brpnas.report.fpga_words import percent, prefixed, set_by
+from brpnas.report.interactive import Plot, axis, hover, line, points
+from brpnas.report.summary import Facts
 
-__all__ = ["Point", "Roofs", "point_of", "roofline_svg", "roofs_of"]
+__all__ = ["Point", "Roofs", "point_facts", "point_of", "roofline_plot", "roofs_of"]
 
-_WIDTH, _HEIGHT = 440, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 26, 44
-_LABEL = 15  # pixels that labels are apart at least
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -80,105 +85,86 @@ def point_of(part: Part) -> Point | None:
     )
 
 
-def roofline_svg(design: Design) -> str:
-    """Draw roofs and parts, both axes logarithmic; colours are of the page's classes."""
-    roofs = roofs_of(design.problem)
-    found = [(at, point_of(part)) for at, part in enumerate(design.parts, start=1)]
-    points = [(at, point) for at, point in found if point]
-    ridge = roofs.operations_per_s / roofs.bytes_per_s
-    across = [point.operations_per_byte for _, point in points]
-    x = _Axis(min([ridge / 12, *across]) / 2, max([ridge * 6, *across]) * 2.5, _LEFT, _across())
-    up = [point.operations_per_s for _, point in points]
-    low = min([roofs.operations_per_s / 50, *up]) / 2
-    y = _Axis(low, roofs.operations_per_s * 2, _HEIGHT - _BOTTOM, _TOP)
-    start = max(x.low, low / roofs.bytes_per_s)
-    roof = [(start, roofs.at(start)), (ridge, roofs.operations_per_s)]
-    roof.append((x.high, roofs.operations_per_s))
-    line = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in roof)
-    floor = f"{x(x.high):.1f},{y(low):.1f} {x(start):.1f},{y(low):.1f}"
-    tilt = math.degrees(math.atan2(y(roof[1][1]) - y(roof[0][1]), x(roof[1][0]) - x(roof[0][0])))
-    middle = [(x(roof[0][0]) + x(ridge)) / 2, (y(roof[0][1]) + y(roof[1][1])) / 2]
-    drawn = [
-        f'<polygon class="under" points="{line} {floor}"/>',
-        *(_grid(value, x, y) for value in x.ticks()),
-        *(_grid(value, x, y, upright=False) for value in y.ticks()),
-        f'<polyline class="roof" points="{line}"/>',
-        f'<text x="{_across()}" y="{y(roofs.operations_per_s) - 7:.1f}" text-anchor="end">'
-        f"DSP slices: {_si(roofs.operations_per_s)}op/s</text>",
-        f'<text text-anchor="middle" transform="translate({middle[0]:.1f} {middle[1]:.1f}) '
-        f'rotate({tilt:.1f}) translate(0 -7)">memory: {_si(roofs.bytes_per_s)}B/s</text>',
-        f'<text x="{(_LEFT + _across()) / 2}" y="{_HEIGHT - 8}" text-anchor="middle">'
-        "operations per byte of memory traffic</text>",
-        '<text x="4" y="12">operations per second</text>',
-        *_marks(points, x, y, roofs),
+def point_facts(point: Point, roofs: Roofs) -> Facts:
+    """Return what is said of a part's place under the roofs."""
+    attainable = roofs.at(point.operations_per_byte)
+    return [
+        ("operations per byte", point.operations_per_byte),
+        ("operations per second", f"{prefixed(point.operations_per_s)}op/s"),
+        ("attainable", f"{prefixed(attainable)}op/s"),
+        ("reached", percent(point.operations_per_s / attainable)),
     ]
-    return (
-        f'<svg class="roofline" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="Roofline of the design">{"".join(drawn)}</svg>'
-    )
 
 
-def _across() -> int:
-    return _WIDTH - _RIGHT
+def roofline_plot(design: Design, keys: Sequence[str]) -> Plot:
+    """Draw roofs and parts, both axes logarithmic.
+
+    Args:
+        design: whose parts are points, but those that multiply nothing.
+        keys: by which the points open the parts, one for each part.
+    """
+    roofs, several = roofs_of(design.problem), len(design.parts) > 1
+    found = [
+        (f"Part {number}" if several else "The design", part, point, key)
+        for number, (part, key) in enumerate(zip(design.parts, keys, strict=True), 1)
+        if (point := point_of(part))
+    ]
+    across = np.array([point.operations_per_byte for *_, point, _ in found])
+    up = np.array([point.operations_per_s for *_, point, _ in found])
+    texts = [
+        hover(name, [*point_facts(point, roofs), ("set by", set_by(part))])
+        for name, part, point, _ in found
+    ]
+    named = "parts" if several else "the design"
+    marks = points(named, 0, across, up, texts, [key for *_, key in found])
+    if several:
+        numbers = [name.removeprefix("Part ") for name, *_ in found]
+        marks |= {"mode": "markers+text", "text": _beside(numbers, across, up)}
+        marks |= {"textposition": "bottom center"}
+    ridge = roofs.operations_per_s / roofs.bytes_per_s
+    left, right = min([ridge / 12, *across]) / 2, max([ridge * 6, *across]) * 2
+    low = min([roofs.operations_per_s / 50, *up]) / 2
+    slope, flat = [left, ridge], [ridge, right]
+    gaps = np.full(len(found), np.nan)  # between one way up and the next
+    ways = np.stack([up, np.array([roofs.at(x) for x in across]), gaps], axis=-1)
+    data = [
+        _roof(f"memory: {prefixed(roofs.bytes_per_s)}B/s", slope, roofs, 2),
+        _roof(f"DSP slices: {prefixed(roofs.operations_per_s)}op/s", flat, roofs, 3),
+        line("what the board would allow more", across.repeat(3), ways.ravel(), dash="dot"),
+        marks,
+    ]
+    layout = {
+        "xaxis": _logarithmic("operations per byte of memory traffic", left, right),
+        "yaxis": _logarithmic("operations per second", low, 2 * roofs.operations_per_s),
+        "showlegend": True,
+    }
+    return Plot("What is computed, and what the board would allow", data, layout, _NOTE)
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """From values to pixels."""
-
-    low: float
-    high: float
-    first: float
-    last: float
-
-    def __call__(self, value: float) -> float:
-        share = math.log(value / self.low) / math.log(self.high / self.low)
-        return self.first + share * (self.last - self.first)
-
-    def ticks(self) -> list[float]:
-        powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-        return [10.0**power for power in powers]
+_NOTE = (
+    "A multiplication and an addition are two operations. Roofs: all DSP slices of the board "
+    "multiplying in every cycle, and its memory's peak bandwidth. Points are over a whole batch. "
+    "Point at one for its figures, click to see its layers."
+)
 
 
-def _grid(value: float, x: _Axis, y: _Axis, upright: bool = True) -> str:
-    if upright:
-        at = f"{x(value):.1f}"
-        line = f'x1="{at}" x2="{at}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"'
-        text = f'x="{at}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle"'
-        return f'<line class="grid" {line}/><text class="tick" {text}>{_si(value).strip()}</text>'
-    at = f"{y(value):.1f}"
-    line = f'x1="{_LEFT}" x2="{_across()}" y1="{at}" y2="{at}"'
-    text = f'x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end"'
-    return f'<line class="grid" {line}/><text class="tick" {text}>{_si(value).strip()}</text>'
+_NEAR = 0.1  # powers of ten: numbers of points that are closer would lie on each other
 
 
-def _marks(points: list[tuple[int, Point]], x: _Axis, y: _Axis, roofs: Roofs) -> list[str]:
-    """Draw the parts, the way from each to the roof, and their numbers beside each other."""
-    drawn: list[str] = []
-    taken: list[tuple[float, float]] = []
-    for _, point in points:
-        left, top = x(point.operations_per_byte), y(point.operations_per_s)
-        roof = y(roofs.at(point.operations_per_byte))
-        drawn.append(
-            f'<line class="way" x1="{left:.1f}" x2="{left:.1f}" y1="{top:.1f}" y2="{roof:.1f}"/>'
-        )
-    for number, point in points:
-        left, top = x(point.operations_per_byte), y(point.operations_per_s)
-        label = [left + 9, top + 4]
-        while any(abs(label[0] - a) < _LABEL and abs(label[1] - b) < _LABEL for a, b in taken):
-            label[0] += _LABEL
-        taken.append((label[0], label[1]))
-        name = number if len(points) > 1 else ""
-        drawn.append(
-            f'<circle class="part" cx="{left:.1f}" cy="{top:.1f}" r="5"/>'
-            f'<text class="number" x="{label[0]:.1f}" y="{label[1]:.1f}">{name}</text>'
-        )
-    return drawn
+def _beside(numbers: Sequence[str], across: Array, up: Array) -> list[str]:
+    """Return what stands beside each point: of points near each other, at the first."""
+    places = np.log10(np.stack([across, up], axis=-1))  # (points, 2)
+    said: dict[int, list[str]] = {}
+    for at, number in enumerate(numbers):
+        near = (one for one in said if np.abs(places[one] - places[at]).max() < _NEAR)
+        said.setdefault(next(near, at), []).append(number)
+    return ["<br>".join(said.get(at, [])) for at in range(len(numbers))]
 
 
-def _si(value: float) -> str:
-    """Return a number with the prefix of its power of a thousand: ``360 G``."""
-    for power, prefix in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if value >= 0.9995 * 10**power:
-            return f"{value / 10**power:.4g} {prefix}"
-    return f"{value:.4g} "
+def _roof(name: str, across: Sequence[float], roofs: Roofs, place: int) -> dict[str, Any]:
+    return line(name, across, [roofs.at(x) for x in across], place, width=2)
+
+
+def _logarithmic(title: str, low: float, high: float) -> dict[str, Any]:
+    bounds = [math.log10(low), math.log10(high)]
+    return axis(title, type="log", range=bounds, exponentformat="SI", dtick=1)

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from plotly.graph_objects import Figure
 
-from brpnas.devices.fpga import read_platform
+from brpnas.devices.fpga import evaluate_layers, read_platform
+from brpnas.devices.fpga.export import describe_design
 from brpnas.devices.fpga.foldings import RESOURCES, Foldings, Words
 from brpnas.devices.fpga.from_onnx import read_onnx
 from brpnas.devices.fpga.mapping import Design, Part
@@ -20,8 +24,9 @@ from brpnas.devices.fpga.platform import Platform
 from brpnas.devices.fpga.problem import Problem
 from brpnas.errors import UserError
 from brpnas.report.fpga_layers import layer_rows, sum_rows
-from brpnas.report.fpga_page import write_fpga_report
-from brpnas.report.fpga_roofline import point_of, roofline_svg, roofs_of
+from brpnas.report.fpga_opened import opened_layers, opened_part
+from brpnas.report.fpga_page import summarise_design, write_fpga_report
+from brpnas.report.fpga_roofline import point_of, roofline_plot, roofs_of
 
 HOSTILE = "<script>alert(1)</script> $\\frac{ {{ 7 * 7 }} 精度\n\"'&"
 Pick = Callable[[Foldings], int]
@@ -70,6 +75,10 @@ def page_of(read_page: Callable[[Path], Any]) -> PageOf:
         return read_page(folder / "page.html")
 
     return page_of
+
+
+def number_of(text: object) -> float:
+    return number(str(text))
 
 
 def number(text: str) -> float:
@@ -213,14 +222,19 @@ def test_where_weights_lie(column: str, channels: int, said: str) -> None:
 
 
 def test_names_are_escaped_and_nothing_is_loaded(tmp_path: Path, page_of: PageOf) -> None:
+    plain = page_of(build(Problem(two_layers(), board()), [0, 1, 2]), tmp_path)
     design = build(Problem(two_layers(HOSTILE, "<b>", HOSTILE), board(title=HOSTILE)), [0, 1, 2])
     page = page_of(design, tmp_path)
-    plain = page_of(build(Problem(two_layers(), board()), [0, 1, 2]), tmp_path)
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
     assert {HOSTILE, "<b>"} <= {row[0] for row in page.rows}
     assert page.links == ["#part-1", "#part-2"]
+    page.check_scripts()
     text = (tmp_path / "page.html").read_text()
-    assert not re.search(r"//|url\(|@import|<script", text)
+    assert text.count("alert(1)") > 5
+    assert "<script>alert" not in text
+    (figure,) = page.figures  # plotly reads tags in texts
+    assert not re.search(r"<script|<b>(?!Part)", json.dumps(figure))
+    assert not re.search(r"url\(|@import", text.split('id="plotly"')[0])
     assert "prefers-color-scheme: dark" in text
     assert "default-src 'none'" in text
 
@@ -266,16 +280,130 @@ def test_points_lie_under_the_roofs(pick: Pick, batch: int) -> None:
         seconds = part.costs.cycles / 200e6
         assert point.operations_per_s == pytest.approx(2 * macs * batch / seconds)
         assert point.operations_per_s <= roofs.at(point.operations_per_byte)
-    drawn = re.findall(r'class="part" cx="([\d.]+)" cy="([\d.]+)"', roofline_svg(design))
-    assert len(drawn) == 2
-    assert all(58 <= float(x) <= 426 and 26 <= float(y) <= 256 for x, y in drawn)
+    figure = roofline_plot(design, ["one", "other"]).figure
+    memory, slices, ways, parts = figure["data"]
+    assert parts["customdata"] == ["one", "other"]
+    for axis, values in (("x", parts["x"]), ("y", parts["y"])):
+        low, high = figure["layout"][f"{axis}axis"]["range"]
+        assert all(low < np.log10(value) < high for value in values)
+    ridge = roofs.operations_per_s / roofs.bytes_per_s
+    assert (memory["x"][1], slices["x"][0]) == (ridge, ridge)
+    assert slices["y"] == [roofs.operations_per_s] * 2
+    assert memory["y"] == pytest.approx([roofs.bytes_per_s * x for x in memory["x"]])
+    for at, (x, y) in enumerate(zip(parts["x"], parts["y"], strict=True)):  # each way is dotted up
+        assert ways["x"][3 * at : 3 * at + 2] == [x, x]
+        assert ways["y"][3 * at : 3 * at + 3] == [y, roofs.at(x), None]
+
+
+def test_roofline_is_a_figure_that_plotly_knows(tmp_path: Path, page_of: PageOf) -> None:
+    for cuts in ([0, 2], [0, 1, 2]):
+        (figure,) = page_of(build(Problem(two_layers(), board()), cuts), tmp_path).figures
+        plain = json.loads(re.sub(r'"var\(--[a-z0-9-]+\)"', '"black"', json.dumps(figure)))
+        Figure(plain)  # raises for what plotly does not know
+
+
+def test_points_say_what_they_are(tmp_path: Path, page_of: PageOf) -> None:
+    design = build(Problem(two_layers(), board()), [0, 1, 2], fast)
+    roofs = roofs_of(design.problem)
+    page = page_of(design, tmp_path)
+    (*_, parts) = page.figures[0]["data"]
+    for number, (part, text) in enumerate(zip(design.parts, parts["hovertext"], strict=True), 1):
+        point = point_of(part)
+        assert point is not None
+        reached = point.operations_per_s / roofs.at(point.operations_per_byte)
+        name, per_byte, per_second, attainable, share, setter = text.split("<br>")
+        assert name == f"<b>Part {number}</b>"
+        assert per_byte == f"operations per byte: {point.operations_per_byte:.4g}"
+        assert per_second == f"operations per second: {point.operations_per_s / 1e9:.4g} Gop/s"
+        assert attainable.startswith("attainable: ")
+        assert float(share.removeprefix("reached: ").strip("<%")) == pytest.approx(
+            100 * reached, abs=0.6
+        )
+        assert setter == f"set by: {part.costs.bound_by}"
+
+
+def test_numbers_of_points_that_lie_on_each_other_stand_below_each_other() -> None:
+    nodes = [convolution("n0", INPUT, 8)]
+    nodes += [convolution(f"n{at}", f"n{at - 1}", 8) for at in (1, 2)]
+    nodes.append(convolution("last", "n2", 8, 64))
+    design = build(Problem(Network("net", (8, 8, 8), tuple(nodes)), board()), [0, 1, 2, 3, 4])
+    (*_, parts) = roofline_plot(design, ["a", "b", "c", "d"]).data
+    assert parts["text"] == ["1<br>2<br>3", "", "", "4"]
+    (*_, single) = roofline_plot(build(design.problem, [0, 4]), ["a"]).data
+    assert "text" not in single
+
+
+def templates(page: Any) -> set[str]:
+    return {a["id"] for tag, a in page.tags if tag == "template"}
+
+
+def test_all_that_can_be_opened_is_there(tmp_path: Path, page_of: PageOf) -> None:
+    page = page_of(build(Problem(two_layers(), board()), [0, 1, 2]), tmp_path)
+    (*_, parts) = page.figures[0]["data"]
+    buttons = [a["data-open"] for tag, a in page.tags if tag == "button" and "data-open" in a]
+    wanted = ["part-1", "part-2", "layer-1-0", "layer-2-0", "part-1", "part-2"]
+    assert buttons == wanted  # the list of parts, two pipelines, the roofline's table
+    assert templates(page) == {f"network-{key}" for key in (*wanted, *parts["customdata"])}
+
+
+@pytest.mark.parametrize("net", ["resnet8", "mobilenetv1", "cnv"])
+def test_opened_parts_and_layers(net: str, shared: Path) -> None:
+    """The copied text of a layer is a row from which its figures are computed again."""
+    network = read_onnx(shared / "fpga" / "nets" / f"{net}.onnx")
+    middle = len(network.nodes) // 2
+    cuts = [0, middle, len(network.nodes)] if net != "resnet8" else [0, len(network.nodes)]
+    design = build(Problem(network, board(), Words(8, 8)), cuts, fast)
+    roofs = roofs_of(design.problem)
+    for number, part in enumerate(design.parts, 1):
+        rows = layer_rows(part)
+        whole = opened_part(number, design, rows, roofs)
+        assert whole.text.splitlines() == [f"{row.name}: {row.built}" for row in rows]
+        known = dict(whole.figures)
+        assert number_of(known["cycles from image to image"]) == part.costs.interval
+        assert known["slowest layer"].split(":")[0] in {row.name for row in rows if row.slowest}
+        assert ("share of the time" in known) == (len(cuts) > 2)
+        for row, opened in zip(rows, opened_layers(number, rows), strict=True):
+            found = evaluate_layers(
+                row.kind, pd.DataFrame([json.loads(opened.text)]), reference_exact=False
+            )
+            assert found["latency"][0] == row.latency
+            assert found["DSP"][0] == row.resources["DSP"]
+            known = dict(opened.figures)
+            assert number_of(known["cycles"]) == row.latency
+            assert known["folding"] == row.folding
+            assert known["bound by"] == row.bound_by
+            assert ("weights in" in known) == bool(row.weights)
+
+
+def test_rows_of_the_pipeline_say_how_layers_are_built(tmp_path: Path, page_of: PageOf) -> None:
+    design = build(Problem(two_layers(), board()), [0, 2])
+    text = page_of(design, tmp_path).text
+    for row in layer_rows(design.parts[0]):
+        assert f"{row.name}: {row.built}; {row.latency:,.0f} cycles, " in text
+
+
+def test_a_design_among_others_opens_its_layers(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    for cuts in ([0, 1, 2], [0, 2]):
+        design = build(Problem(two_layers(), board()), cuts)
+        path.write_text(json.dumps(describe_design(design)))
+        told = summarise_design(path)
+        (opened,) = told.networks
+        assert [curve.keys for curve in told.curves] == [[opened.key]]
+        lines = [f"{row.name}: {row.built}" for part in design.parts for row in layer_rows(part)]
+        assert [line for line in opened.text.splitlines() if ":" in line] == lines
+        assert ("part 2\n" in opened.text) == (len(cuts) > 2)
 
 
 def test_a_part_that_multiplies_nothing(tmp_path: Path, page_of: PageOf) -> None:
     sizes = {"rows": 8, "cols": 8, "channels": 4}
     nodes = (Node("relu", "relu", sizes, (INPUT,), (8, 8, 4)), convolution("conv", "relu"))
     design = build(Problem(Network("net", (8, 8, 4), nodes), board()), [0, 1, 2])
-    assert ["part 1", "multiplies nothing"] in page_of(design, tmp_path).rows
+    page = page_of(design, tmp_path)
+    assert ["part 1", "multiplies nothing"] in page.rows
+    assert page.figures[0]["data"][-1]["customdata"] == ["part-2"]
+    alone = build(Problem(Network("net", (8, 8, 4), nodes[:1]), board()), [0, 1])
+    assert page_of(alone, tmp_path).figures[0]["data"][-1]["x"] == []  # only the roofs
 
 
 def test_shares_of_nothing_and_of_all_are_not_rounded_to(tmp_path: Path, page_of: PageOf) -> None:
@@ -294,5 +422,7 @@ def test_page_fits_phones_and_complains_of_nothing(tab: Any, tmp_path: Path, dar
     for width in (360, 1200):
         tab.open(tmp_path / "page.html", width, dark=dark)
         assert tab.run("document.documentElement.scrollWidth") <= width
-        assert tab.run("document.querySelectorAll('script, b').length") == 0
+        assert tab.run("document.querySelectorAll('body b').length") == 0
+        tab.run("document.querySelectorAll('.tip').forEach((one) => one.style.display = 'block')")
+        assert tab.run("document.documentElement.scrollWidth") <= width
         assert tab.complaints == []

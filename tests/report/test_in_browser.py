@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from brpnas.cli import app
 from brpnas.devices.fpga import network_of, read_platform
 from brpnas.devices.fpga.export import describe_design
-from brpnas.devices.fpga.mapping import Rule
+from brpnas.devices.fpga.mapping import Design, Part
+from brpnas.devices.fpga.partition import Segment
 from brpnas.devices.fpga.problem import Problem
 from brpnas.report import write_reports
 from brpnas.run import Run, Step
@@ -89,10 +90,13 @@ def fits(folder: Path, table: Path) -> Path:
 
 
 def design(path: Path) -> Path:
-    """An FPGA design of two layers."""
-    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3)
+    """An FPGA design of three layers, each in a part of its own."""
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3), torch.nn.Conv2d(8, 64, 1)
     network = network_of(torch.nn.Sequential(*layers), torch.zeros(1, 3, 12, 12), HOSTILE)
-    mapped = Rule().map(Problem(network, read_platform("zc706")))
+    segments = [Segment(Problem(network, read_platform("zc706")), at, at + 1) for at in range(3)]
+    parts = tuple(Part(one, (0,)) for one in segments)
+    command = "brpnas fpga map --platform zc706"
+    mapped = Design(segments[0].problem, parts, command=command)
     path.write_text(json.dumps(describe_design(mapped)))
     return path
 
@@ -116,9 +120,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-KINDS = ("search", "lowrank", "table", "comparison")  # that open networks
-PLOTTED = (*KINDS, "fits")
-ALL = (*PLOTTED, "design")
+KINDS = ("search", "lowrank", "table", "comparison", "design")  # that open something
+ALL = (*KINDS, "fits")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -132,14 +135,13 @@ def test_pages_fit_are_readable_and_complain_of_nothing(
         if details:
             tab.run("document.querySelectorAll('details').forEach((one) => one.open = true)")
         assert tab.run("document.documentElement.scrollWidth") <= width
-    if kind in PLOTTED:
-        assert tab.run("document.querySelectorAll('.plot .main-svg').length") >= 1
-        assert tab.run("document.querySelectorAll('.plot .point').length") >= 3
+    assert tab.run("document.querySelectorAll('.plot .main-svg').length") >= 1
+    assert tab.run("document.querySelectorAll('.plot .point').length") >= 3
     for text in ("body", ".soft", "dt", "td", ".plot .xtick text", ".plot .legendtext"):
         for contrast in contrasts(tab, text):
             assert contrast >= 4.5, text  # WCAG 2.1, 1.4.3
     drawn = ".plot .point, .plot .js-line"
-    for contrast in contrasts(tab, drawn, least=1 if kind in PLOTTED else 0):
+    for contrast in contrasts(tab, drawn, least=1):
         assert contrast >= 3  # 1.4.11
     assert tab.complaints == []
 
@@ -225,13 +227,75 @@ def test_every_wide_table_is_reached_and_scrolled_by_keys(
 
 def test_arrow_keys_scroll_the_layers_of_a_design(tab: Any, pages: dict[str, Path]) -> None:
     tab.open(pages["design"], 360)
-    for _ in range(10):
+    for _ in range(20):
         tab.press("Tab", 9)
         if tab.run("document.activeElement.ariaLabel") == "Layers of part 1":
             break
     assert tab.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
     tab.press("ArrowRight", 39)
     tab.wait("document.activeElement.scrollLeft > 0")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_points_and_rows_of_a_design(
+    tab: Any, pages: dict[str, Path], width: int, dark: bool
+) -> None:
+    tab.open(pages["design"], width, dark=dark)
+    place = tab.run(POINT.format(0, 1))
+    tab.point_at(*place)
+    tab.wait("document.querySelector('.hoverlayer text')")
+    said = tab.run("document.querySelector('.hoverlayer').textContent")
+    assert said.startswith("Part 2operations per byte: ")
+    tab.click(*place)
+    tab.wait(OPEN)
+    assert tab.run("document.querySelector('#network h2').textContent") == "Part 2 of 3"
+    assert ": in 1, out 1, fine 1" in tab.run(SHOWN)
+    tab.press("Escape", 27)
+    tab.wait(f"!{OPEN}")
+
+    row = "document.querySelectorAll('.pipeline button')[2]"
+    tab.run(f"{row}.scrollIntoView({{block: 'center'}})")
+    shown = "[...document.querySelectorAll('.tip')].filter((one) => one.offsetHeight)"
+    assert tab.run(f"{shown}.length") == 0
+    box = tab.run(f"(({{x, y}}) => [x + 5, y + 5])({row}.getBoundingClientRect())")
+    tab.point_at(*box)
+    tab.wait(f"{shown}.length === 1")
+    assert "100% of the interval, bound by multipliers" in tab.run(f"{shown}[0].textContent")
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    tab.click(*box)
+    tab.wait(OPEN)
+    assert '"coarse_in": 1' in tab.run(SHOWN)
+    tab.press("Escape", 27)
+    tab.wait(f"!{OPEN}")
+    assert tab.complaints == []
+
+
+def test_focus_of_a_row_says_what_pointing_does(tab: Any, pages: dict[str, Path]) -> None:
+    tab.open(pages["design"], 360)
+    tab.point_at(1, 1)
+    tip = "getComputedStyle(document.activeElement.parentElement.querySelector('.tip')).display"
+    for _ in range(20):
+        tab.press("Tab", 9)
+        if tab.run("document.activeElement.closest('.pipeline') !== null"):
+            break
+    assert tab.run(tip) == "block"
+    tab.press("Enter", 13)
+    tab.wait(OPEN)
+    assert '"coarse_in": 1' in tab.run(SHOWN)
+    tab.press("Escape", 27)
+    tab.wait(f"!{OPEN}")
+
+
+def test_a_design_among_others_opens_its_layers(
+    tab: Any, tmp_path: Path, pages: dict[str, Path]
+) -> None:
+    designs = [pages["design"].with_suffix(".json"), design(tmp_path / "other.json")]
+    tab.open(write_reports(designs, tmp_path / "c.html"))
+    tab.click(*tab.run(POINT.format(0, 0)))
+    tab.wait(OPEN)
+    assert tab.run(SHOWN).startswith("part 1\n")
+    assert tab.complaints == []
 
 
 @pytest.mark.parametrize("kind", ["search", "lowrank"])
@@ -252,8 +316,10 @@ def test_what_was_expected_opens_its_networks(tab: Any, pages: dict[str, Path], 
     assert tab.complaints == []
 
 
-def test_copying(tab: Any, pages: dict[str, Path]) -> None:
-    tab.open(pages["search"])
+@pytest.mark.parametrize("kind", ["search", "design"])
+def test_copying(tab: Any, pages: dict[str, Path], kind: str) -> None:
+    tab.open(pages[kind])
+    tab.run("document.querySelector('button.copy').scrollIntoView({block: 'center'})")
     tab.click(
         *tab.run(
             """(() => {
@@ -314,7 +380,11 @@ def test_without_its_script_a_page_shows_where_pictures_are(
     saved = [f"{need}{run} {name}.png." for name in ("front", "versions")]
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        for kind, said in (("lowrank", [*saved, f"{need}."]), ("fits", [f"{need}."] * 2)):
+        for kind, said in (
+            ("lowrank", [*saved, f"{need}."]),
+            ("fits", [f"{need}."] * 2),
+            ("design", [f"{need}."]),
+        ):
             tab.call("Page.navigate", url=pages[kind].as_uri())
             tab.wait("document.readyState === 'complete' && document.querySelector('noscript p')")
             assert tab.run(shown) == said
