@@ -3,10 +3,11 @@
     python benchmarks/latency_driven.py resnet20-cifar WEIGHTS --calibration C.npz --test T.npz
         --device fpga:zc706 --out FOLDER
 
-Two searches of the same budget and strategy, one with ``--cost macs``, one with ``--cost latency``;
-the latency of every version of both is found on the device. For each share of the original's
-latency, the best version by fidelity of each search is tested. And how well the latency of the
-second front is predicted by what was learnt from all other versions.
+Two searches of the same budget and strategy, one with ``--cost macs``, one with ``--cost latency``.
+Then the latencies of the original, of every version that either tried, and of 40 random ones are
+found once more, in turns: no search is favoured by the hour in which it ran. Versions of both
+fronts by these latencies are tested. And how well the latencies of the second front are predicted
+by what was learnt from all other versions.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,9 @@ from brpnas.compressing.subject import Subject, prepare, read_subject
 from brpnas.evaluate.compressed import accuracy_pct
 from brpnas.predictors import PREDICTORS
 from brpnas.report.canvas import new_canvas, save_figure
-from brpnas.run import Run, Step
+from brpnas.run import Run
 from brpnas.search import on_front
+from brpnas.spaces import LowRankNetwork, LowRankSpace
 
 LATENCY = "latency_ms"
 
@@ -58,7 +62,7 @@ def main() -> None:
         seed=options.seed,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    traces: dict[str, list[Step]] = {}
+    tried: dict[str, Tried] = {}
     with contextlib.ExitStack() as stack:
         device = open_device(options.device, options.out, stack, print, rounds=options.rounds)
         for cost in ("macs", "latency"):
@@ -67,65 +71,79 @@ def main() -> None:
             settings = SearchSettings(
                 options.strategy, options.predictor, cost, options.budget, seed=options.seed
             )
-            searched = search_versions(subject, settings, device, run, quiet)
-            traces[cost] = run.steps
-            whole = searched.original
-        report = compare(subject, device, traces, whole[LATENCY], options.predictor)
+            search_versions(subject, settings, device, run, quiet)
+            found = (subject.space.parse(step.arch) for step in run.steps)
+            tried[cost] = Tried(list(found), [step.metrics["fidelity"] for step in run.steps])
+    with contextlib.ExitStack() as stack:
+        again = options.out / "in_turns"
+        again.mkdir(exist_ok=True)
+        device = open_device(options.device, again, stack, print, rounds=4 * options.rounds)
+        report = compare(subject, device, tried, options.predictor)
     (options.out / "latency_driven.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     draw(report, options.device, options.out / "latency_driven.png")
 
 
+@dataclass(frozen=True)
+class Tried:
+    """The versions of a search, and their fidelities."""
+
+    archs: list[LowRankNetwork]
+    fidelities: list[float]
+
+
 def compare(
-    subject: Subject,
-    device: LatencySource,
-    traces: dict[str, list[Step]],
-    whole: float,
-    predictor: str,
+    subject: Subject, device: LatencySource, tried: dict[str, Tried], predictor: str
 ) -> dict[str, Any]:
-    """Test the best versions at each latency, and judge the predictions of the second front."""
+    """Measure all in turns, test the best at each latency, and judge predictions."""
     assert subject.images.test is not None
     test = subject.images.test
+    dense = LowRankNetwork()
+    survey = subject.space.draw(40, np.random.default_rng(1))
+    every = list(dict.fromkeys([dense, *survey, *(a for one in tried.values() for a in one.archs)]))
+    found = device.evaluator(subject).evaluate(every)
+    latencies = {a: one.metrics[LATENCY] for a, one in zip(every, found, strict=True)}
+    whole = latencies[dense]
     report: dict[str, Any] = {
         "latency_ms": whole,
         "accuracy_pct": accuracy_pct(subject.model, *test),
         "fronts": {},
     }
-    for cost, steps in traces.items():
-        latency, fidelity = columns(steps)
+    for cost, one in tried.items():
+        latency, fidelity = columns(one, latencies)
         front = np.flatnonzero(on_front(latency, fidelity) & (latency < whole))
-        kept = front[np.argsort(latency[front])]
-        wanted = np.linspace(latency[kept[0]], latency[kept[-1]], 10)
-        kept = np.unique([kept[np.abs(latency[kept] - one).argmin()] for one in wanted])
+        wanted = np.linspace(latency[front].min(), latency[front].max(), 10)
+        kept = {int(front[np.abs(latency[front] - at).argmin()]) for at in wanted}
         report["fronts"][cost] = [
             {
                 "latency_ms": latency[i],
                 "fidelity": fidelity[i],
-                "macs": steps[i].metrics["macs"],
-                "accuracy_pct": accuracy_pct(
-                    subject.build(subject.space.parse(steps[i].arch)), *test
-                ),
+                "macs": subject.space.macs(one.archs[i]),
+                "accuracy_pct": accuracy_pct(subject.build(one.archs[i]), *test),
             }
-            for i in kept
+            for i in sorted(kept, key=lambda i: float(latency[i]))
         ]
-    report["saved_at_equal_fidelity_pct"] = saved(traces)
-    report |= predicted(subject, device, traces["latency"], predictor)
-    return report
+    report["at_equal_fidelity"] = saved(tried, latencies)
+    return report | predicted(subject.space, tried["latency"], latencies, predictor)
 
 
-def columns(steps: list[Step]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def columns(
+    tried: Tried, latencies: Mapping[LowRankNetwork, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return latency and fidelity; those that failed are the worst."""
-    latency = np.array([step.metrics[LATENCY] for step in steps])
-    fidelity = np.array([step.metrics["fidelity"] for step in steps])
+    latency = np.array([latencies[arch] for arch in tried.archs])
+    fidelity = np.array(tried.fidelities)
     failed = np.isnan(latency) | np.isnan(fidelity)
     return np.where(failed, np.inf, latency), np.where(failed, -np.inf, fidelity)
 
 
-def saved(traces: dict[str, list[Step]]) -> list[float]:
+def saved(
+    tried: dict[str, Tried], latencies: Mapping[LowRankNetwork, float]
+) -> dict[str, list[float]]:
     """Return by how much lower the latency is, in percent, at fidelities both fronts reach."""
     fronts = {}
-    for cost, steps in traces.items():
-        latency, fidelity = columns(steps)
+    for cost, one in tried.items():
+        latency, fidelity = columns(one, latencies)
         front = on_front(latency, fidelity)
         order = np.argsort(fidelity[front])
         fronts[cost] = fidelity[front][order], latency[front][order]
@@ -134,33 +152,33 @@ def saved(traces: dict[str, list[Step]]) -> list[float]:
     # Evenly in the logarithm of what is lost, in which fronts are straight.
     at = -np.geomspace(-low, max(-high, 1e-3), 9)
     by = {cost: np.interp(at, *found) for cost, found in fronts.items()}
-    return [float(100 * (1 - b / a)) for a, b in zip(by["macs"], by["latency"], strict=True)]
+    return {
+        "fidelity": at.tolist(),
+        **{f"{cost}_ms": found.tolist() for cost, found in by.items()},
+        "saved_pct": (100 * (1 - by["latency"] / by["macs"])).tolist(),
+    }
 
 
 def predicted(
-    subject: Subject, device: LatencySource, steps: list[Step], name: str
+    space: LowRankSpace,
+    tried: Tried,
+    latencies: Mapping[LowRankNetwork, float],
+    name: str,
 ) -> dict[str, float]:
     """Predict the front's latencies from all other versions, and from none of it."""
-    latency, fidelity = columns(steps)
-    front = on_front(latency, fidelity)
-    space = subject.space
-    graphs = [space.graph(space.parse(step.arch)) for step in steps]
-    survey = space.draw(40, np.random.default_rng(0))
-    known = [one.metrics[LATENCY] for one in device.evaluator(subject).evaluate(survey)]
-    train = [space.graph(arch) for arch in survey] + [
-        graph for graph, there in zip(graphs, front, strict=True) if not there
-    ]
-    values = np.concatenate([known, latency[~front]])
-    usable = np.isfinite(values)
+    latency, fidelity = columns(tried, latencies)
+    front = {tried.archs[i] for i in np.flatnonzero(on_front(latency, fidelity))}
+    known = [arch for arch, one in latencies.items() if arch not in front and np.isfinite(one)]
     fitted = (
         PREDICTORS[name]
         .regressor(0)
-        .fit([graph for graph, there in zip(train, usable, strict=True) if there], values[usable])
+        .fit([space.graph(arch) for arch in known], np.array([latencies[arch] for arch in known]))
     )
-    said = fitted.predict([graph for graph, there in zip(graphs, front, strict=True) if there]).mean
-    errors = np.abs(said / latency[front] - 1)
+    told = fitted.predict([space.graph(arch) for arch in front]).mean
+    errors = np.abs(told / np.array([latencies[arch] for arch in front]) - 1)
     return {
-        "front": int(front.sum()),
+        "learnt_from": len(known),
+        "front": len(front),
         "predicted_within_5pct": float(100 * (errors <= 0.05).mean()),
         "predicted_median_error_pct": float(100 * np.median(errors)),
     }
