@@ -6,9 +6,9 @@
 Two searches of the same budget and strategy, one with ``--cost macs``, one with ``--cost latency``.
 Then the latencies of the original, of every version that either tried, and of 40 random ones are
 found once more, in turns: no search is favoured by the hour in which it ran. Of a device that is
-timed it is the least of all samples, which hardly depends on what else a shared machine does where
-the median may double. Versions of both fronts by these latencies are tested. And how well the latencies of the second front are predicted
-by what was learnt from all other versions.
+timed it is the least of all samples, which hardly depends on what else a shared machine does, where
+the median may double. Versions of both fronts by these latencies are tested. And how well the
+latencies of the second front are predicted by what was learnt from other versions.
 """
 
 from __future__ import annotations
