@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -57,9 +56,7 @@ def kinds(network: Network) -> list[str]:
 def test_published_networks(
     name: str, macs: int, weights: int, known_module: Module, evaluate: Evaluate
 ) -> None:
-    start = time.perf_counter()
     network = network_of(known_module(name), PHOTO, name)
-    assert time.perf_counter() - start < 5
     assert (network.name, network.input) == (name, (224, 224, 3))
     assert sum(node.macs for node in network.nodes) == macs
     assert sum(node.weights for node in network.nodes) == weights
@@ -139,19 +136,6 @@ def test_a_cell_without_a_path() -> None:
     text = "|none~0|+|none~0|nor_conv_3x3~1|+|none~0|skip_connect~1|nor_conv_1x1~2|"
     with pytest.raises(UserError, match="model 'dead': an output of the network does not depend"):
         network_of(space.build(space.parse(text)), torch.zeros(1, 3, 32, 32), "dead")
-
-
-def test_many_networks_are_read_quickly() -> None:
-    space = NASBench201()
-    text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|nor_conv_3x3~0|nor_conv_1x1~1|avg_pool_3x3~2|"  # noqa: E501 - one word
-    module, image = space.build(space.parse(text)), torch.zeros(1, 3, 32, 32)
-    network_of(module, image)
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        network_of(module, image)
-        times.append(time.process_time() - start)
-    assert min(times) < 0.2  # torch.export takes a second
 
 
 def test_the_module_is_left_as_it_was() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -115,9 +114,7 @@ def test_every_family_maps(choice: str, resnet20: nn.Module, resnet_layers: Laye
     assert macs(network) == first + sum(
         choice.macs(layers.shapes[name]) for name, choice in choices.items()
     )
-    start = time.process_time()
     design = BOARD.map(network)
-    assert time.process_time() - start < 3  # 0.6 on a quiet machine
     assert design.fits
     assert len(design.parts) == 1
 
