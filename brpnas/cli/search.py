@@ -336,6 +336,7 @@ def search(
     if space == "lowrank":
         search_lowrank(ctx)
         return
+
     import brpnas.search
     from brpnas import sources
     from brpnas.report.search_page import write_search_report

@@ -138,9 +138,7 @@ def _mixes(shares: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
 
     def hook(layer: nn.Module, _: Any, output: Tensor) -> Tensor:  # noqa: ANN401 - torch's signature
         at = 1 if isinstance(layer, nn.Conv2d) else -1
-        split = list(output.shape)
-        split[at : at + 1 or None] = [shares.shape[1], output.shape[at] // shares.shape[1]]
-        each = output.reshape(split)
+        each = torch.unflatten(output, at, (shares.shape[1], -1))
         # Of each image there may be several windows, one after the other.
         own = shares.repeat_interleave(len(each) // len(shares), 0)
         if at == 1:
