@@ -20,6 +20,7 @@ from brpnas.cli._output import (
     options_of,
     print_json,
     progress_bar,
+    recorded,
     refuse,
     show,
 )
@@ -191,10 +192,8 @@ def _arguments(
     from brpnas.lowrank import weights_hash
 
     both = (name for name in _OF_BOTH if name not in _DETAILS)
-    names = (*options_of(ctx, COMPRESSING), *both)
-    given_as = {name: ctx.params[name] for name in names}
     return {
-        **{name: str(v) if isinstance(v, Path) else v for name, v in given_as.items()},
+        **recorded(ctx, (*options_of(ctx, COMPRESSING), *both)),
         "model_sha256": weights_hash(loaded.module),
         "calibration_sha256": images.sha256,
         "tested": images.test is not None,

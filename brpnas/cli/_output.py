@@ -6,7 +6,8 @@ import contextlib
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -27,6 +28,7 @@ __all__ = [
     "print_json",
     "printable",
     "progress_bar",
+    "recorded",
     "refuse",
     "show",
     "show_result",
@@ -140,6 +142,12 @@ def given(ctx: typer.Context, name: str) -> bool:
     # By name: typer has its own copy of the enumeration of sources.
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def recorded(ctx: typer.Context, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of parameters as a run's record keeps them: paths as texts."""
+    values = {name: ctx.params[name] for name in names}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
 
 def command_line(ctx: typer.Context, leave_out: Sequence[str]) -> str:

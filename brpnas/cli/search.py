@@ -26,6 +26,7 @@ from brpnas.cli._output import (
     options_of,
     print_json,
     progress_bar,
+    recorded,
     refuse,
     show,
 )
@@ -380,9 +381,8 @@ def search(
             strategy, problem, seed, schedule, predictor, at_once, limit_quantile
         )
         left_out = ("ctx", "out", "resume", "as_json", *idle)
-        given_as = {name: value for name, value in ctx.params.items() if name not in left_out}
         arguments: dict[str, Any] = {
-            **{name: str(v) if isinstance(v, Path) else v for name, v in given_as.items()},
+            **recorded(ctx, (name for name in ctx.params if name not in left_out)),
             **source.identity,
             "accuracy": accuracy,
             "report": report,
