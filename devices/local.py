@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 import os
 import platform
 import statistics
@@ -41,17 +40,22 @@ _WINDOW_S = 0.05
 _PATIENCE_S = 120.0
 # Of the reference network just before and just after each round; the fastest counts.
 _PACE_RUNS = 5
+# Of a series' rounds, taken by the time of the reference network, this share goes undisturbed...
+_UNDISTURBED = 0.1
+# ... and a pace that differs from theirs by no more is theirs.
+_FULL_PACE = 0.05
 
 
 class LocalDevice(LiteRTDevice):
     """Times models on this machine.
 
     With one thread the headline comes of the running thread's CPU time, which other programs
-    disturb least: the mean over the rounds of the least, divided by the square root of the round's
-    pace. The pace is how much longer than usual in its series a reference network needed just
-    before and after the round: where the other core is busy, both share caches and clock, but a
-    model feels it less than all of the pace. With more threads CPU time says nothing, and the
-    headline is the minimum of the wall time.
+    disturb least. They still slow it down, and so do other virtual machines of the same host, for
+    minutes and to half the speed. So a reference network runs just before and after each round: how
+    much longer it takes than where the series went undisturbed is the round's pace. The headline is
+    the least time of the rounds at full pace; of a model that has none, the median over the rounds
+    of the least time divided by the pace. With more threads CPU time says nothing, and the headline
+    is the minimum of the wall time.
 
     A model that brpnas did not write may crash the runtime, and this process with it, or never end.
     So it runs once in a process of its own before it is timed, and has the plan's ``timeout_s`` for
@@ -74,7 +78,7 @@ class LocalDevice(LiteRTDevice):
         clock = "CPU time of the running thread" if plan.threads == 1 else "wall time"
         self.notes = {
             "latency_ms": (
-                f"mean over the rounds of the least {clock}, divided by the root of the pace"
+                f"least {clock}, in rounds at full pace; if none, the rounds' median at that pace"
                 if plan.threads == 1
                 else f"minimum of the {clock}"
             ),
@@ -83,7 +87,7 @@ class LocalDevice(LiteRTDevice):
         }
         self._trusted: set[str] = set()
         self._checked = -_CHECK_EVERY_S
-        self._fastest = np.inf
+        self._fastest = self._typical = np.inf
         self._conditions: Mapping[str, str | float | None] = {}
 
     def identity(self) -> Mapping[str, str]:
@@ -132,9 +136,9 @@ class LocalDevice(LiteRTDevice):
         self._trusted.add(model.sha256)
 
     def usual(self, rounds: Iterable[Round]) -> float | None:
-        """Return the median time of the reference network, in ms."""
+        """Return the time of the reference network where nothing disturbs it, in ms."""
         known = [float(one.conditions.get("reference_ms") or np.nan) for one in rounds]
-        return None if np.isnan(known).all() else float(np.nanmedian(known))
+        return None if np.isnan(known).all() else float(np.nanquantile(known, _UNDISTURBED))
 
     def summarise(self, rounds: Sequence[Round], usual: float | None = None) -> dict[str, float]:
         """Reduce rounds to columns: headline, minimum and deviation are of the headline's clock."""
@@ -158,13 +162,20 @@ class LocalDevice(LiteRTDevice):
     def wait_until_fit(
         self, say: Callable[[str], None], pause: Callable[[float], object] = sleep
     ) -> Mapping[str, str | float | None]:
-        """Wait while a reference network gets too little of a core, or runs far too slowly."""
+        """Wait while a reference network gets too little of a core, or runs far too slowly.
+
+        Where its pace is noted with each round, a machine that stays slow is put up with.
+        """
         if time.monotonic() - self._checked < _CHECK_EVERY_S:
             return self._conditions
         given_up = time.monotonic() + _PATIENCE_S
         said = False
-        while reason := self._too_busy():
+        while reason := self._too_little() or self._too_slow():
             if time.monotonic() > given_up:
+                if self._clock == "cpu_ms" and not self._too_little():
+                    say("it stays so; times are compared at the reference network's pace")
+                    self._fastest = np.inf
+                    break
                 raise UserError(
                     f"this machine is too busy to measure on: {reason}; stop other programs, "
                     "then repeat the command with --resume"
@@ -183,28 +194,33 @@ class LocalDevice(LiteRTDevice):
         """End the process in which foreign models run first."""
         self._sandbox.close()
 
-    def _too_busy(self) -> str | None:
-        """Run the reference network for a moment; return what is wrong, or None."""
+    def _too_little(self) -> str | None:
+        """Run the reference network for a moment; return who gets too little, or None."""
         # A network for each core: the second thread of one network would have little to do.
         cores = range(min(self.plan.threads, usable_cores()))
         references = [_reference(number) for number in cores]
         with ThreadPoolExecutor(len(cores)) as pool:
             shares, runs = zip(*pool.map(_run_for_a_moment, references), strict=True)
-        share, typical = min(shares), statistics.median(itertools.chain.from_iterable(runs))
-        self._fastest = min(self._fastest, typical)
+        share = min(shares)
+        self._typical = statistics.median(itertools.chain.from_iterable(runs))
         self._conditions = {
             "share_of_core": round(share, 3),
             "load": round(os.getloadavg()[0], 2),
             **_cpu_state(),
         }
         enough = _ENOUGH[self._clock]
-        if share < enough:
-            one = "a program" if len(cores) == 1 else f"one of {len(cores)} threads"
-            return f"{one} gets {share:.0%} of a core, {enough:.0%} are needed"
-        if typical > _SLOWDOWN * self._fastest:
-            slower = typical / self._fastest
-            return f"a reference network takes {slower:.1f} times as long as it did"
-        return None
+        if share >= enough:
+            return None
+        one = "a program" if len(cores) == 1 else f"one of {len(cores)} threads"
+        return f"{one} gets {share:.0%} of a core, {enough:.0%} are needed"
+
+    def _too_slow(self) -> str | None:
+        """Compare how long the reference network took with the least so far."""
+        self._fastest = min(self._fastest, self._typical)
+        slower = self._typical / self._fastest
+        if slower <= _SLOWDOWN:
+            return None
+        return f"a reference network takes {slower:.1f} times as long as it did"
 
 
 def _time(invoke: Callable[[], object], runs: int) -> dict[str, tuple[float, ...]]:
@@ -220,11 +236,11 @@ def _time(invoke: Callable[[], object], runs: int) -> dict[str, tuple[float, ...
 
 def _headline(rounds: Sequence[Round], usual: float | None) -> float:
     """Return what ``LocalDevice`` says of one thread."""
-    paces = [float(one.conditions.get("reference_ms") or np.nan) / (usual or 1) for one in rounds]
-    return statistics.fmean(
-        min(one.samples["cpu_ms"]) / (1 if math.isnan(pace) else math.sqrt(pace))
-        for one, pace in zip(rounds, paces, strict=True)
-    )
+    least = np.array([min(one.samples["cpu_ms"]) for one in rounds])
+    references = np.array([one.conditions.get("reference_ms") for one in rounds], float)
+    pace = np.nan_to_num(references / (usual or 1), nan=1.0)
+    full = np.abs(pace - 1) <= _FULL_PACE
+    return float(least[full].min() if full.any() else np.median(least / pace))
 
 
 def _run_for_a_moment(reference: Any) -> tuple[float, list[float]]:  # noqa: ANN401 - untyped

@@ -220,6 +220,16 @@ class Store:
         name, sha256, size, maker, error = facts
         return ModelRecord(name, sha256, size, maker, error, self._rounds(series, key))
 
+    def first_rounds(self, series: Series, count: int) -> list[Round]:
+        """Return the rounds that were measured first, of whatever models, at most so many."""
+        with self._said_plainly():
+            rows = self._db.execute(
+                "SELECT samples, conditions FROM rounds WHERE series = ? "
+                "ORDER BY taken, key, round LIMIT ?",
+                (series.id, count),
+            ).fetchall()
+        return [self._round(*row) for row in rows]
+
     def _rounds(self, series: Series, key: str) -> dict[int, Round]:
         with self._said_plainly():
             rows = self._db.execute(
@@ -227,10 +237,10 @@ class Store:
                 "ORDER BY round",
                 (series.id, key),
             ).fetchall()
-        return {
-            number: Round(self._samples(samples), self._object(conditions))
-            for number, samples, conditions in rows
-        }
+        return {number: self._round(*row) for number, *row in rows}
+
+    def _round(self, samples: str, conditions: str) -> Round:
+        return Round(self._samples(samples), self._object(conditions))
 
     def _samples(self, text: str) -> dict[str, tuple[float, ...]]:
         try:

@@ -10,7 +10,6 @@ from brpnas.devices.litert import LiteRTDevice
 from brpnas.devices.store import ModelRecord, Store
 from brpnas.devices.sweep import Sweep, describe_series
 from brpnas.devices.tflite.sources import ModelSource
-from brpnas.devices.timing import Round
 from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.executors import Executor
 from brpnas.spaces import Architecture
@@ -21,6 +20,7 @@ A = TypeVar("A", bound=Architecture)
 
 LATENCIES = ("latency_ms", "latency_ms_min", "latency_ms_std", "latency_ms_wall_median")
 """The metrics of every device that is measured."""
+_FIRST = 25  # rounds: as a rule of five models
 
 
 class MeasuringEvaluator(Evaluator[A]):
@@ -48,7 +48,6 @@ class MeasuringEvaluator(Evaluator[A]):
         self._executor = executor
         self._source = source
         self._say = say
-        self._seen: list[Round] = []
 
     def evaluate(self, archs: Sequence[A]) -> Iterator[Evaluation]:
         """Yield the latencies of each network, in order; a failed measurement gives NaN.
@@ -62,8 +61,8 @@ class MeasuringEvaluator(Evaluator[A]):
             models = self._folder / "models"
             Sweep(self._device, store, series, self._executor, models, self._say).run(sources)
             records = [store.record(series, source.key) for source in sources]
-        self._seen += [one for record in records if record for one in record.rounds.values()]
-        usual = self._device.usual(self._seen)
+            # What was told is not told anew, so all are compared with the same.
+            usual = self._device.usual(store.first_rounds(series, _FIRST))
         for record in records:
             yield self._evaluation(record, usual)
 

@@ -56,10 +56,10 @@ ROUNDS = [
 ]
 
 
-def test_the_headline_of_one_thread_is_the_mean_of_each_rounds_best_at_its_pace() -> None:
-    columns = LocalDevice(TimingPlan()).summarise(ROUNDS, usual=0.2)
+def test_the_headline_of_one_thread_is_the_least_at_full_pace() -> None:
+    columns = LocalDevice(TimingPlan()).summarise(ROUNDS, usual=0.8)
     assert columns == {
-        "latency_ms": 2.5,  # of 1 / sqrt(1) and 8 / sqrt(4)
+        "latency_ms": 8.0,  # the other round went four times as fast: it is not comparable
         "latency_ms_min": 1.0,
         "latency_ms_std": pytest.approx(np.std([1, 2, 6, 12, 8, 8])),
         "latency_ms_wall_median": 6.0,
@@ -68,13 +68,34 @@ def test_the_headline_of_one_thread_is_the_mean_of_each_rounds_best_at_its_pace(
     }
 
 
-def test_the_usual_pace_is_the_median_of_all_rounds() -> None:
+@pytest.mark.parametrize(
+    ("references", "expected"),
+    [
+        ((0.2, 0.4, 0.21), 1.0),  # the least of the first and the third
+        ((0.4, 0.6, 0.3), 1.0),  # the middle of 0.5, 5 / 3 and 1
+        ((None, None, None), 1.0),
+        ((0.4, None, 0.3), 5.0),  # a round without a pace counts as undisturbed
+    ],
+)
+def test_a_model_without_a_round_at_full_pace_is_judged_by_its_pace(
+    references: tuple[float | None, ...], expected: float
+) -> None:
+    rounds = [
+        Round({"cpu_ms": (least, 9.0), "wall_ms": (9.0, 9.0)}, {"reference_ms": reference})
+        for least, reference in zip((1.0, 5.0, 1.5), references, strict=True)
+    ]
     device = LocalDevice(TimingPlan())
-    assert device.usual([*ROUNDS, ROUNDS[1]]) == 0.8
+    assert device.summarise(rounds, usual=0.2)["latency_ms"] == pytest.approx(expected)
+
+
+def test_an_undisturbed_pace_is_that_of_a_tenth_of_all_rounds() -> None:
+    device = LocalDevice(TimingPlan())
+    rounds = [
+        Round({"cpu_ms": (reference,), "wall_ms": (1.0,)}, {"reference_ms": reference})
+        for reference in [0.1, 0.3, *[0.5] * 9]
+    ]
+    assert device.usual(rounds) == pytest.approx(0.3)
     assert device.usual([Round({"cpu_ms": (1.0,), "wall_ms": (1.0,)})]) is None
-    # Of nothing but these rounds: 0.5.
-    alone = device.summarise(ROUNDS)["latency_ms"]
-    assert alone == pytest.approx((1 / np.sqrt(0.4) + 8 / np.sqrt(1.6)) / 2)
 
 
 def test_a_round_notes_the_reference_network_where_cpu_time_counts() -> None:
@@ -269,6 +290,31 @@ def test_a_slow_reference_is_waited_for(clock: _Clock) -> None:
         "this machine is too busy: a reference network takes 3.0 times as long as it did; "
         "waiting up to 120 s for other programs to end"
     ]
+
+
+def test_a_machine_that_stays_slow_is_put_up_with(clock: _Clock) -> None:
+    device, said = LocalDevice(PLAN), list[str]()
+    device.wait_until_fit(said.append, clock.sleep)
+    clock.wall += 60
+    clock.cost = 0.03
+    clock.slept = [0.0] * 3  # it does not end
+    device.wait_until_fit(said.append, clock.sleep)
+    assert said[1:] == ["it stays so; times are compared at the reference network's pace"]
+    clock.wall += 60
+    began = clock.wall
+    device.wait_until_fit(said.append, clock.sleep)
+    assert clock.wall < began + 1  # and is not waited for again
+    assert len(said) == 2
+
+
+def test_wall_times_are_not_taken_on_a_slow_machine(clock: _Clock) -> None:
+    device = LocalDevice(TimingPlan(threads=2))
+    device.wait_until_fit(lambda _: None, clock.sleep)
+    clock.wall += 60
+    clock.cost = 0.03
+    clock.slept = [0.0] * 3
+    with pytest.raises(UserError, match=r"reference network takes 3\.0 times as long.*--resume"):
+        device.wait_until_fit(lambda _: None, clock.sleep)
 
 
 def test_a_machine_that_stays_busy_is_refused(clock: _Clock) -> None:

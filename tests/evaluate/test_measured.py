@@ -1,10 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from brpnas.devices import ModelError, TimingPlan
+from brpnas.devices import ModelError, Round, TimingPlan
 from brpnas.errors import UserError
 from brpnas.evaluate.measured import LATENCIES, MeasuringEvaluator
 from brpnas.executors import InProcess
@@ -48,3 +48,24 @@ def test_what_was_measured_before_a_kill_is_not_measured_again(make: Make) -> No
     second = ScriptedDevice(PLAN)
     list(make(second).evaluate(["a", "b"]))
     assert len(first.timed) - 1 + len(second.timed) == 4
+
+
+class _Paced(ScriptedDevice):
+    """Says of a series how its first rounds went, and of a model how it compares."""
+
+    def usual(self, rounds: Iterable[Round]) -> float | None:
+        return float(np.mean([one.samples["cpu_ms"][0] for one in rounds]))
+
+    def summarise(self, rounds: Sequence[Round], usual: float | None = None) -> dict[str, float]:
+        columns = super().summarise(rounds)
+        return columns | {"latency_ms": columns["latency_ms"] / (usual or 1)}
+
+
+def test_all_that_a_search_is_told_is_compared_with_the_same_rounds(make: Make) -> None:
+    """Though a machine may change its pace meanwhile, and the search be continued."""
+    first = [f"a{number}" for number in range(13)]  # 26 rounds: one more than are looked at
+    times = {name: [2.0, 2.0] for name in first} | {"b": [3.0, 3.0], "c": [8.0, 8.0]}
+    evaluator = make(_Paced(PLAN, times))
+    told = list(evaluator.evaluate(first)) + list(evaluator.evaluate(["b"]))
+    told += make(_Paced(PLAN, times)).evaluate(["c"])
+    assert [one.metrics["latency_ms"] for one in told] == [1.0] * 13 + [1.5, 4.0]
