@@ -24,6 +24,7 @@ class NetworkSize:
         hidden: width of node and graph embeddings.
         layers: rounds of message passing.
         members: networks in the ensemble, trained side by side and independent of each other.
+        deviation: of the metric's logarithm, if there is to be a score as a sum over nodes too.
     """
 
     operations: int
@@ -31,6 +32,7 @@ class NetworkSize:
     hidden: int = 64
     layers: int = 3
     members: int = 3
+    deviation: float | None = None
 
 
 class _Linear(nn.Module):
@@ -108,6 +110,10 @@ class GraphNetwork(nn.Module):
     numbers; rounds of residual message passing follow; the graph is read out as mean and maximum
     over the written and over the live nodes, and a perceptron gives the score.
 
+    What a network costs where its layers run one after another is the sum of what they cost, which
+    means and maxima do not say. So there may be a second score from the same nodes: the logarithm
+    of a sum over the written nodes of positive terms, in deviations of the metric's logarithm.
+
     Args:
         size: widths and depths.
     """
@@ -124,18 +130,24 @@ class GraphNetwork(nn.Module):
         self.norm = _Norm(members, hidden)
         self.embed = _Linear(members, 4 * hidden, hidden)
         self.score = _Linear(members, hidden, 1)
+        self.term = None if size.deviation is None else _Linear(members, hidden, 1)
         # The numbers' scale is learnt from the training graphs and is part of the network.
         self.register_buffer("number_mean", torch.zeros(size.numbers))
         self.register_buffer("number_std", torch.ones(size.numbers))
+        self.register_buffer("mean_nodes", torch.ones(()))
 
     def calibrate(self, batch: GraphBatch) -> None:
-        """Take mean and deviation of the nodes' numbers from these graphs."""
+        """Take the mean number of nodes, and mean and deviation of their numbers, from graphs."""
+        self.mean_nodes = batch.there.sum(0).mean()
         numbers = batch.numbers[batch.there[:, :, 0] > 0]
         self.number_mean = numbers.mean(0)
         self.number_std = numbers.std(0).clamp_min(1e-6)
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        """Return a score of each network by each member, shape (members, graphs)."""
+        """Return a score of each network by each member, shape (members, graphs).
+
+        With the scores as sums after them it is (2 * members, graphs).
+        """
         dead = self.size.operations
         surviving = torch.where(batch.live[:, :, 0] > 0, batch.operations, dead)
         numbers = (batch.numbers - self.number_mean) / self.number_std
@@ -146,9 +158,14 @@ class GraphNetwork(nn.Module):
         )
         for layer in self.messages:
             h = layer(h, batch)
-        embedding = F.relu(self.embed(_read_out(self.norm(h), batch)))
-        scores: Tensor = self.score(embedding)
-        return scores[..., 0]
+        h = self.norm(h)
+        scores: Tensor = self.score(F.relu(self.embed(_read_out(h, batch))))[..., 0]
+        if self.term is None or self.size.deviation is None:
+            return scores
+        # In units in which the terms' logarithms are as large as a score, whatever the deviation.
+        logs = self.term(h)[..., 0] * self.size.deviation
+        total = torch.where(batch.there[:, :, 0] > 0, logs, -torch.inf).logsumexp(1)
+        return torch.cat([scores, (total - self.mean_nodes.log()) / self.size.deviation])
 
 
 def _read_out(h: Tensor, batch: GraphBatch) -> Tensor:

@@ -13,13 +13,15 @@ from brpnas.errors import UserError
 from brpnas.predictors.predictor import Prediction
 from brpnas.spaces import Graph
 
-__all__ = ["LARGEST", "Scale", "check_values", "unexplained", "width_of"]
+__all__ = ["LARGEST", "Scale", "check_values", "share_of", "unexplained", "width_of"]
 
 _FEWEST = 5
 _COVERED = 0.9
 _DEVIATIONS = float(ndtri((1 + _COVERED) / 2))
 LARGEST = 1e100
 """Squares of larger values overflow."""
+_SHARES = np.linspace(0, 1, 21)
+_BOOTSTRAPS = 400
 _SAME = 1e-12  # what differs by less is rounding, and may have a deviation of zero
 
 
@@ -69,6 +71,26 @@ class Scale:
         """Bring what a model says of standardised values back to their unit, (n,) each."""
         mean, std = self.grow(scores), deviation * self.std
         return Prediction(mean, std * mean if self.logarithm else std)
+
+
+def share_of(
+    one: NDArray[np.float64], other: NDArray[np.float64], truth: NDArray[np.float64], seed: int
+) -> float:
+    """Return how much of ``one`` a mixture with ``other`` should have, from 0 to 1.
+
+    That is the share with the least mean absolute error, averaged over Bayesian bootstraps of the
+    networks (Rubin 1981; for the weights of models, Yao et al. 2018, "Using stacking to average
+    Bayesian predictive distributions"), so that a few outliers do not decide.
+
+    Args:
+        one: standardised predictions for networks that neither learnt from, (n,).
+        other: likewise.
+        truth: standardised values, (n,).
+        seed: of the bootstraps.
+    """
+    errors = np.abs(other - truth + _SHARES[:, None] * (one - other))
+    rows = np.random.default_rng(seed).dirichlet(np.ones(len(truth)), _BOOTSTRAPS)
+    return float(_SHARES[(rows @ errors.T).argmin(1)].mean())
 
 
 def check_values(graphs: Sequence[Graph], values: NDArray[np.float64]) -> None:

@@ -2,8 +2,9 @@
 
 Dudziak et al., "BRP-NAS: Prediction-based NAS using GCNs", NeurIPS 2020, sections 3 and 4. Both
 differ from the published ones: the graph is seen as written and as surviving, edges are followed
-both ways through residual layers, several networks are trained side by side and averaged, and
-the relation is antisymmetric, so that a ranking is a sort of scores.
+both ways through residual layers, several networks are trained side by side and averaged, the
+regression may be a sum over nodes, and the relation is antisymmetric, so that a ranking is a sort
+of scores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from brpnas.errors import UserError
 from brpnas.predictors._network import GraphNetwork, NetworkSize
-from brpnas.predictors._scale import Scale, check_values, unexplained
+from brpnas.predictors._scale import Scale, check_values, share_of, unexplained
 from brpnas.predictors._schema import check_space, common_schema
 from brpnas.predictors._training import Loss, Training, compute_device, score, train_network
 from brpnas.predictors.predictor import Prediction, SavablePredictor, check_layers
@@ -55,11 +56,15 @@ class _GCN(SavablePredictor):
         self._network: GraphNetwork | None = None
 
     def _train(
-        self, graphs: Sequence[Graph], targets: NDArray[np.float64], loss: Loss
+        self,
+        graphs: Sequence[Graph],
+        targets: NDArray[np.float64],
+        loss: Loss,
+        deviation: float | None = None,
     ) -> NDArray[np.int64]:
         """Fit the network; return the rows that were held out."""
         schema = common_schema(graphs)
-        size = NetworkSize(len(schema.operations), len(schema.numbers), **asdict(self.size))
+        size = self._network_size(schema, deviation)
         wanted = torch.from_numpy(targets.astype(np.float32))
         with reproducible():
             self._network, held_out = train_network(
@@ -68,8 +73,12 @@ class _GCN(SavablePredictor):
         self.schema = schema
         return held_out
 
+    def _network_size(self, schema: GraphSchema, deviation: float | None) -> NetworkSize:
+        vocabulary = len(schema.operations), len(schema.numbers)
+        return NetworkSize(*vocabulary, **asdict(self.size), deviation=deviation)
+
     def _scores(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
-        """Return scores, shape (members, networks)."""
+        """Return the network's scores, shape (members, networks) or twice as many rows."""
         if self._network is None or self.schema is None:
             raise UserError("this predictor was not fitted")
         check_space(self.schema, graphs)
@@ -92,6 +101,11 @@ class _GCN(SavablePredictor):
         return {name: value.cpu().numpy() for name, value in self._network.state_dict().items()}
 
     @classmethod
+    def _deviation(cls, state: Mapping[str, NDArray[Any]]) -> float | None:  # noqa: ARG003
+        """Return the deviation that the network of a state knows of."""
+        return None
+
+    @classmethod
     def restored(
         cls, settings: Mapping[str, Any], schema: GraphSchema, state: Mapping[str, NDArray[Any]]
     ) -> Self:
@@ -104,8 +118,7 @@ class _GCN(SavablePredictor):
         )
         predictor.schema = schema
         check_layers(predictor.size.layers, state)
-        size = NetworkSize(len(schema.operations), len(schema.numbers), **settings["size"])
-        network = GraphNetwork(size)
+        network = GraphNetwork(predictor._network_size(schema, cls._deviation(state)))
         network.load_state_dict(
             {name: torch.from_numpy(state[name]) for name in network.state_dict()}
         )
@@ -118,6 +131,9 @@ class GCNRegressor(_GCN):
 
     The loss is the mean absolute error of the standardised logarithm, so errors are relative, as
     latencies are judged. A metric that is not positive everywhere is learnt without logarithm.
+    Otherwise the network gives two scores, one of them a sum over nodes, as the latency is where
+    layers run one after another. Networks that were held out tell how much each of them counts (see
+    ``share_of``): on a GPU, or of an accuracy, the sum counts little or nothing.
     The standard deviation joins the members' disagreement with the errors on networks held out
     (see ``unexplained``).
 
@@ -130,6 +146,7 @@ class GCNRegressor(_GCN):
     Attributes:
         held_out: which of the networks that it was given were held out; empty where it was not
             fitted here.
+        share: of the sum over nodes; zero where the network has none.
         residual: standard deviation of the errors that the members' disagreement does not
             explain, of the standardised metric; NaN where none was held out to know it by.
     """
@@ -143,6 +160,7 @@ class GCNRegressor(_GCN):
     ) -> None:
         super().__init__(seed, valid, size or GCNSize(), training or Training())
         self._scale = Scale()
+        self.share = 0.0
         self.residual = np.nan
         self.held_out = np.empty(0, np.int64)
 
@@ -155,28 +173,51 @@ class GCNRegressor(_GCN):
         check_values(graphs, values)
         self._scale = Scale.of(values)
         targets = self._scale.shrink(values)
-        self.held_out = self._train(graphs, targets, _absolute_error)
-        self.residual = np.nan
+        deviation = self._scale.std if self._scale.logarithm else None
+        self.held_out = self._train(graphs, targets, _absolute_error, deviation)
+        self.share, self.residual = 0.0 if deviation is None else 0.5, np.nan
         if len(self.held_out):
-            scores = self._scores([graphs[row] for row in self.held_out.tolist()])
-            errors = scores.mean(0) - targets[self.held_out]
-            self.residual = unexplained(errors, scores.var(0))
+            held_out = [graphs[row] for row in self.held_out.tolist()]
+            self._weigh(held_out, targets[self.held_out])
         return self
+
+    def _weigh(self, graphs: Sequence[Graph], targets: NDArray[np.float64]) -> None:
+        """Choose share and residual by networks that were held out, targets standardised, (n,)."""
+        scores = self._scores(graphs)
+        if self._scale.logarithm:
+            one, other = np.split(scores, 2)
+            self.share = share_of(other.mean(0), one.mean(0), targets, self.seed)
+        mixed = self._mixed(scores)
+        self.residual = unexplained(mixed.mean(0) - targets, mixed.var(0))
+
+    def _mixed(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Join the network's two scores, (2 * members, n), to one of each member."""
+        if not self._scale.logarithm:
+            return scores
+        one, other = np.split(scores, 2)
+        mixed: NDArray[np.float64] = one + self.share * (other - one)
+        return mixed
 
     def predict(self, graphs: Sequence[Graph]) -> Prediction:
         """Predict the metric of networks of the space it was fitted on."""
-        scores = self._scores(graphs)
+        scores = self._mixed(self._scores(graphs))
         if np.isnan(self.residual):
             return Prediction(self._scale.grow(scores.mean(0)))
         return self._scale.prediction(scores.mean(0), np.sqrt(scores.var(0) + self.residual**2))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the network's weights, the scale of the metric and the held-out error."""
+        """Return the network's weights, the scale of the metric, share and held-out error."""
         return {
             **super().state(),
             "scale": self._scale.state(),
+            "share": np.array([self.share]),
             "residual": np.array([self.residual]),
         }
+
+    @classmethod
+    def _deviation(cls, state: Mapping[str, NDArray[Any]]) -> float | None:
+        scale = Scale.restored(state["scale"])
+        return scale.std if scale.logarithm else None
 
     @classmethod
     def restored(
@@ -185,6 +226,7 @@ class GCNRegressor(_GCN):
         """Put a fitted predictor together from what `settings` and `state` gave."""
         predictor = super().restored(settings, schema, state)
         predictor._scale = Scale.restored(state["scale"])
+        predictor.share = float(state["share"][0])
         predictor.residual = float(state["residual"][0])
         return predictor
 

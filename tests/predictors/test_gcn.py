@@ -114,6 +114,51 @@ def test_the_relation_is_antisymmetric_and_smallest_at_the_truth() -> None:
         assert right < _binary_relation(4 * step * targets[None], targets)
 
 
+def test_the_score_as_a_sum_is_that_of_its_nodes(
+    first_nodes: Callable[[Graph, int], Graph],
+) -> None:
+    size = NetworkSize(7, 4, hidden=16, layers=2, members=2, deviation=0.5)
+    network = GraphNetwork(size).eval()
+    graphs, _ = networks(3)
+    graphs.append(first_nodes(graphs[0], 5))
+    network.calibrate(GraphBatch.of(graphs))
+    assert network.mean_nodes == (8 + 8 + 8 + 5) / 4
+    assert network.term is not None
+    with torch.no_grad():
+        network.term.weight.zero_()
+        network.term.bias.fill_(np.log(3) / 0.5)  # each node costs 3
+    found = network(GraphBatch.of(graphs))
+    assert found.shape == (4, 4)
+    total = torch.tensor([24.0, 24.0, 24.0, 15.0])
+    torch.testing.assert_close(found[2:], ((total / 7.25).log() / 0.5).expand(2, -1))
+
+
+@pytest.mark.parametrize("additive", [True, False])
+def test_a_cost_that_adds_up_is_learnt_as_a_sum(additive: bool) -> None:
+    graphs, values = networks(160)
+    if additive:
+        prices = np.array([1.0, 5.0, 1.5, 1.0, 3.0])
+        values = np.array([prices[each.operations[each.live] % 5].sum() + 0.1 for each in graphs])
+    predictor = GCNRegressor(valid=0.25, size=_SMALL, training=Training(batch=16))
+    predictor.fit(graphs[:120], values[:120])
+    errors = {}
+    for share in (0.0, 1.0, predictor.share):
+        predictor.share = share
+        said = predictor.predict(graphs[120:]).mean
+        errors[share] = np.abs(np.log(said / values[120:])).mean()
+    assert errors[predictor.share] < 1.1 * min(errors.values())
+    if additive:
+        assert predictor.share > 0.5
+        assert errors[1.0] < errors[0.0]
+
+
+def test_a_metric_that_is_not_positive_is_no_sum() -> None:
+    graphs, values = networks(20)
+    predictor = GCNRegressor(size=_SMALL, training=Training(epochs=2)).fit(graphs, values - 100)
+    assert predictor.share == 0
+    assert len(predictor._scores(graphs)) == _SMALL.members
+
+
 def test_regression_keeps_unit_and_scale() -> None:
     graphs, values = networks(200)
     for scaled in (values, 1e-3 * values, values - 100):  # the last is negative: no logarithm
@@ -144,6 +189,7 @@ def test_what_is_held_out_is_not_learnt_from() -> None:
     values[rows] = np.random.default_rng(0).permutation(values[rows])  # mean and deviation stay
     again = fit().fit(graphs, values)
     np.testing.assert_array_equal(again.held_out, rows)
+    first.share = again.share = 0.5  # which the held-out networks tell, and the network does not
     np.testing.assert_allclose(again.predict(graphs).mean, first.predict(graphs).mean, rtol=1e-6)
     assert not np.allclose(np.array(again.predict(graphs).std), np.array(first.predict(graphs).std))
 
