@@ -36,6 +36,7 @@ from brpnas.search import on_front
 from brpnas.spaces import LowRankNetwork, LowRankSpace
 
 LATENCY, LEAST = "latency_ms", "latency_ms_min"
+_SEEDS = 4  # of the predictor: one more or less on a short front is chance
 
 
 def main() -> None:
@@ -170,23 +171,22 @@ def predicted(
     tried: Tried,
     latencies: Mapping[LowRankNetwork, float],
     name: str,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Predict the front's latencies from all other versions, and from none of it."""
     latency, fidelity = columns(tried, latencies)
     front = {tried.archs[i] for i in np.flatnonzero(on_front(latency, fidelity))}
     known = [arch for arch, one in latencies.items() if arch not in front and np.isfinite(one)]
-    fitted = (
-        PREDICTORS[name]
-        .regressor(0)
-        .fit([space.graph(arch) for arch in known], np.array([latencies[arch] for arch in known]))
-    )
-    told = fitted.predict([space.graph(arch) for arch in front]).mean
-    errors = np.abs(told / np.array([latencies[arch] for arch in front]) - 1)
+    graphs, truth = [space.graph(arch) for arch in known], np.array([latencies[a] for a in known])
+    wanted, measured = [space.graph(arch) for arch in front], [latencies[arch] for arch in front]
+    errors = []
+    for seed in range(_SEEDS):
+        said = PREDICTORS[name].regressor(seed).fit(graphs, truth).predict(wanted).mean
+        errors.append(np.abs(said / np.array(measured) - 1))
     return {
         "learnt_from": len(known),
         "front": len(front),
-        "predicted_within_5pct": float(100 * (errors <= 0.05).mean()),
-        "predicted_median_error_pct": float(100 * np.median(errors)),
+        "predicted_within_5pct": [float(100 * (one <= 0.05).mean()) for one in errors],
+        "predicted_median_error_pct": [float(100 * np.median(one)) for one in errors],
     }
 
 
