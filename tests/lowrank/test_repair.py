@@ -186,6 +186,23 @@ def test_what_does_not_help_is_not_done(digits: Digits, caplog: pytest.LogCaptur
         assert model_hash(same.state_dict()) == model_hash(model.state_dict())
 
 
+class _Ruin(LeastSquares):
+    """What least squares is where images are few: worse than what was there."""
+
+    def fit(self, job: Job, images: Tensor) -> nn.Module:
+        ruined = super().fit(job, images)
+        with torch.no_grad():
+            for parameter in ruined.parameters():
+                parameter.zero_()
+        return ruined
+
+
+def test_training_starts_from_the_nearer(digits: Digits, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Calibration(_Ruin(), Distillation(steps=60, batch=32)).run(_job(digits, "calibration"))
+    assert "distillation is taken" in caplog.text
+
+
 def test_each_by_its_name(digits: Digits) -> None:
     model, images = digits[0], digits[2]
     smaller = digits[1]["output"]

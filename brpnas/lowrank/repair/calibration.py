@@ -43,7 +43,9 @@ class Calibration(Repair):
 def distilled(
     job: Job, images: Tensor, held: Tensor, first: LeastSquares, then: Distillation
 ) -> nn.Module:
-    """Return the nearest to the original of the network as it was, after one step, and after both.
+    """Return the nearest to the original: the network as it was, after one step, or after both.
+
+    The second step begins with the nearer of the first two.
 
     Args:
         job: with the networks.
@@ -54,12 +56,16 @@ def distilled(
     """
     states = (model_hash(model.state_dict()) for model in (job.original, job.compressed))
     choices = (f"{name} {choice}" for name, choice in job.layers.items())
-    key = content_hash(*states, *choices, images, str((first, then, job.seed)))
-    fitted = first.fit(replace(job, progress=None), images)
-    trained = then.train(job.original, fitted, images, job.seed, Saved(job.folder, key), job.tell)
-    tried = {"as it was": job.compressed, "least squares": fitted, "distillation": trained}
+    key = content_hash(*states, *choices, images, held, str((first, then, job.seed)))
     wanted = outputs(job.original, held)
+    tried = {"as it was": job.compressed}
+    tried["least squares"] = first.fit(replace(job, progress=None), images)
     distances = {how: distance(wanted, outputs(model, held)) for how, model in tried.items()}
+    # Of few images, least squares may lose what the next ones need; then it is not built upon.
+    start = tried[min(distances, key=distances.__getitem__)]
+    trained = then.train(job.original, start, images, job.seed, Saved(job.folder, key), job.tell)
+    tried["distillation"] = trained
+    distances["distillation"] = distance(wanted, outputs(trained, held))
     best = min(distances, key=distances.__getitem__)
     said = ", ".join(f"{how}: {found:.4f}" for how, found in distances.items())
     _log.info("%s is taken (KL of held-out images %s)", best, said)
