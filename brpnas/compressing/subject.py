@@ -30,10 +30,12 @@ from brpnas.lowrank import (
 from brpnas.lowrank.counting import count_macs
 from brpnas.lowrank.flow import find_flow
 from brpnas.lowrank.options import find_options
+from brpnas.lowrank.repair.job import outputs
 from brpnas.lowrank.sensitivity import find_damages
 from brpnas.models import LoadedModel, load_model
 from brpnas.spaces import LowRankNetwork, LowRankSpace
 from brpnas.spaces.lowrank import Option
+from brpnas.values import counted
 
 __all__ = ["Images", "Progress", "Subject", "pixel_bounds", "prepare", "read_subject"]
 
@@ -44,6 +46,8 @@ _JUDGED_BY = 1024
 """Calibration images that versions are compared on; more change little."""
 _HELD_SHARE = 3
 """Of fewer images, one of so many."""
+
+_LEAST = 2
 
 Progress = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
 """Makes a bar for what is under way: called with its name."""
@@ -161,6 +165,10 @@ def read_subject(
     if labels and own.y is None:
         raise UserError(f"--labels calibration: {own.name} has no labels ('y')")
     own = own.sample(most, seed)
+    if len(own.x) < _LEAST:
+        raise UserError(
+            f"{own.name}: {counted(len(own.x), 'image')}; a search needs {_LEAST}: to fit, to judge"
+        )
     norm = loaded.normalisation if normalisation is None else parse_normalisation(normalisation)
     x = own.tensor(norm)
     y = torch.from_numpy(own.y) if labels and own.y is not None else None
@@ -208,7 +216,9 @@ def prepare(
     kept = None if cache is None else Cache(cache)
     moments = None
     if METHODS[method].needs_moments:
-        sha256 = content_hash(model_hash(model.state_dict()), x, f"patches drawn by seed {seed}")
+        # The same weights in other code are another network, which its answers tell.
+        network = content_hash(model_hash(model.state_dict()), outputs(model, x[:4]))
+        sha256 = content_hash(network, x, f"patches drawn by seed {seed}")
 
         def gather() -> dict[str, Moment]:
             with bars("calibration images") as bar:

@@ -20,7 +20,6 @@ A = TypeVar("A", bound=Architecture)
 
 LATENCIES = ("latency_ms", "latency_ms_min", "latency_ms_std", "latency_ms_wall_median")
 """The metrics of every device that is measured."""
-_FIRST = 25  # rounds: as a rule of five models
 
 
 class MeasuringEvaluator(Evaluator[A]):
@@ -61,8 +60,9 @@ class MeasuringEvaluator(Evaluator[A]):
             models = self._folder / "models"
             Sweep(self._device, store, series, self._executor, models, self._say).run(sources)
             records = [store.record(series, source.key) for source in sources]
-            # What was told is not told anew, so all are compared with the same.
-            usual = self._device.usual(store.first_rounds(series, _FIRST))
+            # What was told is not told anew, so all are compared with the same rounds: as many as
+            # there are whenever anything is told.
+            usual = self._device.usual(store.first_rounds(series, self._device.plan.rounds))
         for record in records:
             yield self._evaluation(record, usual)
 

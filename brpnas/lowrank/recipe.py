@@ -171,7 +171,8 @@ def apply_recipe(recipe: Recipe, model: nn.Module, layers: Layers) -> tuple[nn.M
         )
     try:
         compressed, report = replace(model, recipe.choices, _FromState(layers, recipe.state))
-        compressed.load_state_dict(recipe.state)
+        kept = {k: v for k, v in compressed.state_dict().items() if not isinstance(v, Tensor)}
+        compressed.load_state_dict({**kept, **recipe.state})  # a recipe has the tensors only
         for name in report.replaced:
             _check_shape(name, compressed.get_submodule(name), layers)
     except DAMAGE as error:

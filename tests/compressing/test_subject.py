@@ -69,6 +69,12 @@ def test_images_are_drawn_and_hashed_with_the_labels_that_may_be_used(tmp_path: 
     assert tested.test[1].tolist() == [i % 10 for i in range(40)]
 
 
+def test_one_image_is_too_few(tmp_path: Path) -> None:
+    one = images(tmp_path / "one.npz", DIGITS[:1])
+    with pytest.raises(UserError, match=r"one\.npz: 1 image; a search needs 2: to fit, to judge"):
+        read(calibration=one)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -165,6 +171,24 @@ def test_cache_saves_the_pass_over_the_images(tmp_path: Path, bars: Progress) ->
     assert said.count("layers decomposed") == 2
     assert first.space.options == again.space.options
     assert weights_hash(model) == before  # the hash in the record is taken before
+
+
+class _Signed(nn.Sequential):
+    """Other code with the same weights."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = super().forward(x.sign())
+        return found
+
+
+def test_cache_knows_other_code_of_the_same_weights(tmp_path: Path, bars: Progress) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Flatten(), nn.Linear(96, 4)).eval()
+    x = torch.randn(8, 3, 6, 6)
+    first = _prepare(model, x, bars, tmp_path)
+    other = _prepare(_Signed(*model), x, bars, tmp_path)
+    assert first.space.options != other.space.options
+    assert other.space.options == _prepare(_Signed(*model), x, bars).space.options
 
 
 def test_network_that_no_pair_fits_into_is_the_users_error(bars: Progress) -> None:

@@ -69,6 +69,28 @@ def test_a_recipe_says_what_it_was_made_from(written: Written) -> None:
     assert read_recipe(path).source == ""
 
 
+class _Counts(nn.Linear):
+    """Keeps something else than tensors with its weights."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 7}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"calls": 7}
+
+
+def test_what_is_no_tensor_stays_with_the_network(tmp_path: Path) -> None:
+    model, x = nn.Sequential(_Counts(8, 8), nn.Linear(8, 24)), torch.randn(3, 8)
+    layers = find_layers(model, x)
+    choices = {"1": Choice.parse("plain:r2")}
+    compressed, report = replace(model, choices, Factors(model, layers, "plain"))
+    path = tmp_path / "recipe.json"
+    save_recipe(path, model, compressed, report, "plain")
+    again, _ = apply_recipe(read_recipe(path), model, layers)
+    with torch.no_grad():
+        assert torch.equal(again(x), compressed(x))
+
+
 def test_parts_of_different_ranks(tmp_path: Path) -> None:
     model, x = nn.Sequential(nn.Linear(8, 24)), torch.randn(3, 8)
     with torch.no_grad():

@@ -93,7 +93,7 @@ class Distillation:
         return trained
 
     def _changed(self, x: Tensor, random: torch.Generator) -> Tensor:
-        """Move and mirror images, each otherwise; none in a way that its class could not bear."""
+        """Move and mirror images, each otherwise; both networks see them so."""
         height, width = x.shape[2:]
         if self.mirror:
             turned = torch.rand(len(x), generator=random) < 0.5

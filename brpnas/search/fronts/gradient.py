@@ -8,12 +8,15 @@ import numpy as np
 
 from brpnas.lowrank import Choice
 from brpnas.search.front_problem import FrontProblem
+from brpnas.search.fronts._additive import Additive, OptionCosts
 from brpnas.search.fronts._places import space_of
 from brpnas.search.problem import Candidate, Observation
 from brpnas.search.strategy import Strategy
 from brpnas.spaces.lowrank import LowRankNetwork
 
 __all__ = ["GradientFront"]
+
+_ABOVE = 1.01  # the cheapest options, where there is still a choice
 
 
 class GradientFront(Strategy[LowRankNetwork]):
@@ -25,7 +28,8 @@ class GradientFront(Strategy[LowRankNetwork]):
     Args:
         problem: what is searched.
         seed: not used: the trainer has its own.
-        budget: costs to train for, the dearest first.
+        budget: costs to train for, the dearest first; none that the cheapest options do not meet.
+        option_costs: in the unit of ``problem.whole``.
         trainer: from the share of the whole's cost to the choices for the layers.
     """
 
@@ -34,11 +38,15 @@ class GradientFront(Strategy[LowRankNetwork]):
         problem: FrontProblem[LowRankNetwork],
         seed: int,  # noqa: ARG002 - every strategy has one
         budget: int,
+        option_costs: OptionCosts,
         trainer: Callable[[float], Mapping[str, Choice]],
     ) -> None:
         self._space = space_of(problem)
         self._trainer = trainer
         least, greatest = problem.span
+        additive = Additive(problem, option_costs)
+        cheapest = float(additive.shares(additive.costs.argmin(1)))
+        least = min(max(least, _ABOVE * cheapest), greatest)
         self._targets = [float(share) for share in np.linspace(greatest, least, budget)]
         self._asked: set[LowRankNetwork] = set()
 

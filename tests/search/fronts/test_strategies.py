@@ -71,7 +71,7 @@ class TestGradient(FrontStrategyContract):
             fitting = [arch for macs, arch in found if macs <= share * front.problem.whole]
             return (fitting or [found[-1][1]])[0].choices
 
-        return GradientFront(front.problem, seed, budget, trainer)
+        return GradientFront(front.problem, seed, budget, front.option_costs, trainer)
 
 
 def brp(front: SyntheticFront, seed: int, budget: int) -> BRPFront:
@@ -223,12 +223,34 @@ def test_gradient_asks_for_each_network_once_from_the_dearest_cost() -> None:
         targets.append(share)
         return arch.choices if share < 0.5 else {}
 
-    strategy = GradientFront(front.problem, 0, 4, trainer)
+    strategy = GradientFront(front.problem, 0, 4, front.option_costs, trainer)
     assert [str(one.arch) for one in strategy.ask(9)] == ["dense"]
     assert targets == [0.95]
     assert [one.arch for one in strategy.ask(9)] == [arch]
     assert strategy.ask(9) == []
     assert targets == pytest.approx([0.95, 0.7, 0.45, 0.2])
+
+
+def test_gradient_trains_for_no_cost_that_cannot_be_met() -> None:
+    front = SyntheticFront(6)
+    costs = front.option_costs
+    options = {name: values + 0.1 * front.problem.whole for name, values in costs.options.items()}
+    dear = OptionCosts(options, costs.fixed)
+    cheapest = (
+        costs.fixed + sum(values.min() for values in options.values())
+    ) / front.problem.whole
+    assert 0.6 < cheapest < 0.95
+    targets: list[float] = []
+
+    def trainer(share: float) -> Mapping[str, Choice]:
+        targets.append(share)
+        return {}
+
+    strategy = GradientFront(front.problem, 0, 4, dear, trainer)
+    strategy.ask(1)
+    assert strategy.ask(1) == []
+    assert targets[0] == 0.95
+    assert targets[-1] == pytest.approx(1.01 * cheapest)
 
 
 def test_nothing_to_replace() -> None:
