@@ -98,7 +98,7 @@ def compress(
 def _images(model: LoadedModel, path: Path, normalisation: str | None) -> Tensor:
     from brpnas.images import parse_normalisation
 
-    images = model.read_images(path).sample(_IMAGES, seed=0)
+    images = model.read_images(path, labels=False).sample(_IMAGES, seed=0)
     known = model.normalisation if normalisation is None else parse_normalisation(normalisation)
     return images.tensor(known)
 

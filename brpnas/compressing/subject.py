@@ -158,7 +158,7 @@ def read_subject(
     if calibration is None:
         own, own_test = digits_image_sets()
     else:
-        own, own_test = loaded.read_images(calibration), None
+        own, own_test = loaded.read_images(calibration, labels=labels), None
     tested = loaded.read_images(test) if test else own_test
     if tested is not None and tested.y is None:
         raise UserError(f"{tested.name}: test images need labels ('y')")

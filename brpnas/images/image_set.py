@@ -94,7 +94,8 @@ class ImageSet:
         if normalisation is None:
             if self.x.dtype == np.uint8:
                 raise UserError(
-                    f"{self.name}: uint8 images need a normalisation: none is given, and none is "
+                    f"{self.name}: uint8 images need a normalisation, such as 0.5,0.5,0.5/"
+                    "0.5,0.5,0.5 (means/deviations); 'none' is for images of floats, and none is "
                     "known of the network"
                 )
             return

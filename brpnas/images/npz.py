@@ -45,7 +45,8 @@ def read_arrays(path: Path, *, labels: bool) -> dict[str, NDArray[Any]]:
         expected = "the arrays 'x' and 'y'" if labels else "an array 'x'"
         raise UserError(f"{path}: expected {expected} ({error.args[0]})") from None
     except _DAMAGED as error:
-        raise UserError(f"{path}: not a readable .npz file ({error})") from None
+        why = "" if "pickle" in str(error) else f" ({error})"  # numpy's advice is unsafe
+        raise UserError(f"{path}: not a readable .npz file{why}") from None
     for name, array in found.items():
         if not isinstance(array, np.ndarray):  # numpy returns other files as they are
             raise UserError(f"{path}: '{name}' is no array of numpy's")

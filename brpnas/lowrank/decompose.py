@@ -271,11 +271,12 @@ def root_of(matrix: Tensor, ridge: float) -> Tensor:
         matrix: shape (..., n, n), positive semi-definite but for rounding, finite.
         ridge: of the mean of the diagonal; more where it is needed.
     """
-    size = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+    # Rounding may leave variances of both signs where there is none: they must not cancel.
+    size = matrix.diagonal(dim1=-2, dim2=-1).abs().mean(-1)
     size = torch.where(size > 0, size, torch.ones_like(size))[..., None, None]
     unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
     zero = (matrix.abs().amax((-2, -1), keepdim=True) == 0).to(matrix.dtype)
-    for power in range(14):
+    for power in range(18):
         # More where rounding has made small eigenvalues negative: products are of float32.
         added = (ridge * 10**power + zero) * size * unit
         lower, failed = torch.linalg.cholesky_ex(matrix + added)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -32,11 +32,12 @@ class LoadedModel:
     classes: int | None = None
     normalisation: Normalisation | None = None
 
-    def read_images(self, path: Path) -> ImageSet:
+    def read_images(self, path: Path, *, labels: bool = True) -> ImageSet:
         """Read images as this network takes them: compressed ones are scaled to its size.
 
         Args:
             path: see `brpnas.images.read_image_set`.
+            labels: whether classes are of use; otherwise none are returned, and any will do.
 
         Raises:
             UserError: they cannot be read, or do not fit; see `check_images`.
@@ -46,6 +47,8 @@ class LoadedModel:
         else:
             channels, *size = self.image_shape
             images = read_image_set(path, channels=channels, size=(size[0], size[1]))
+        if not labels:
+            images = replace(images, y=None, class_names=())
         self.check_images(images)
         return images
 

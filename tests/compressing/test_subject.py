@@ -69,6 +69,13 @@ def test_images_are_drawn_and_hashed_with_the_labels_that_may_be_used(tmp_path: 
     assert tested.test[1].tolist() == [i % 10 for i in range(40)]
 
 
+def test_classes_that_are_not_used_may_be_any(tmp_path: Path) -> None:
+    own = images(tmp_path / "own.npz", y=np.arange(40))
+    assert read(calibration=own)[1].labels is None
+    with pytest.raises(UserError, match="image 10 is of class 10, but digits-cnn knows 10 classes"):
+        read(calibration=own, labels=True)
+
+
 def test_one_image_is_too_few(tmp_path: Path) -> None:
     one = images(tmp_path / "one.npz", DIGITS[:1])
     with pytest.raises(UserError, match=r"one\.npz: 1 image; a search needs 2: to fit, to judge"):

@@ -229,6 +229,24 @@ def test_dead_inputs_do_no_harm() -> None:
             assert weights.pairs[0].first.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, 1.7])
+def test_images_that_are_all_alike_do_no_harm(value: float) -> None:
+    """What varies is rounding then, of both signs."""
+    torch.manual_seed(0)
+    first, norm = nn.Conv2d(3, 17, 3, padding=1), nn.BatchNorm2d(17)
+    model = nn.Sequential(first, norm, nn.ReLU(), nn.Conv2d(17, 33, 5, stride=2, padding=2)).eval()
+    x = torch.full((64, 3, 32, 32), value)
+    layers = find_layers(model, x[:1])
+    moments = gather_moments(model, layers, list(x.split(16)), 64)
+    factors = Factors(model, layers, "output", moments)
+    for name, shape in layers.shapes.items():
+        for scheme in schemes_for(shape):
+            assert factors.errors(name, scheme).isfinite().all()
+            weights = factors.weights(name, Choice((Pair(scheme, 1),)))
+            assert weights.pairs[0].first.isfinite().all()
+            assert weights.pairs[0].second[0].isfinite().all()
+
+
 def test_a_damaged_cache_is_made_anew(
     resnet20: nn.Module, seen: Seen, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
