@@ -35,7 +35,6 @@ from brpnas.lowrank.sensitivity import find_damages
 from brpnas.models import LoadedModel, load_model
 from brpnas.spaces import LowRankNetwork, LowRankSpace
 from brpnas.spaces.lowrank import Option
-from brpnas.values import counted
 
 __all__ = ["Images", "Progress", "Subject", "pixel_bounds", "prepare", "read_subject"]
 
@@ -46,8 +45,6 @@ _JUDGED_BY = 1024
 """Calibration images that versions are compared on; more change little."""
 _HELD_SHARE = 3
 """Of fewer images, one of so many."""
-
-_LEAST = 2
 
 Progress = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
 """Makes a bar for what is under way: called with its name."""
@@ -165,10 +162,8 @@ def read_subject(
     if labels and own.y is None:
         raise UserError(f"--labels calibration: {own.name} has no labels ('y')")
     own = own.sample(most, seed)
-    if len(own.x) < _LEAST:
-        raise UserError(
-            f"{own.name}: {counted(len(own.x), 'image')}; a search needs {_LEAST}: to fit, to judge"
-        )
+    if len(own.x) == 1:
+        raise UserError(f"{own.name}: 1 image; a search needs 2: to fit, to judge")
     norm = loaded.normalisation if normalisation is None else parse_normalisation(normalisation)
     x = own.tensor(norm)
     y = torch.from_numpy(own.y) if labels and own.y is not None else None
