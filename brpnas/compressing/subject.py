@@ -211,15 +211,18 @@ def prepare(
     kept = None if cache is None else Cache(cache)
     moments = None
     if METHODS[method].needs_moments:
-        # The same weights in other code are another network, which its answers tell.
-        network = content_hash(model_hash(model.state_dict()), outputs(model, x[:4]))
-        sha256 = content_hash(network, x, f"patches drawn by seed {seed}")
 
         def gather() -> dict[str, Moment]:
             with bars("calibration images") as bar:
                 return gather_moments(model, layers, _counted(x, bar), len(x), seed)
 
-        moments = gather() if kept is None else cached_moments(kept, sha256, gather)
+        if kept is None:
+            moments = gather()
+        else:
+            # The same weights in other code are another network, which its answers tell.
+            network = content_hash(model_hash(model.state_dict()), outputs(model, x[:4]))
+            sha256 = content_hash(network, x, f"patches drawn by seed {seed}")
+            moments = cached_moments(kept, sha256, gather)
     factors = Factors(model, layers, method, moments, kept)
     with bars("layers decomposed") as bar:
         # Latency is not known yet: of two kinds, the one with more operations may be quicker.
