@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brpnas.lowrank.factors import Factors
 from brpnas.lowrank.schemes import Choice, Pair, Scheme, schemes_for
 from brpnas.lowrank.shapes import LayerShape
 
-__all__ = ["PRICES", "find_options"]
+__all__ = ["find_options"]
 
 _NEGLIGIBLE = 1e-3
 """Relative errors below this need not be told apart."""
-
-PRICES: Mapping[str, Callable[[Scheme, LayerShape, NDArray[np.int64]], NDArray[np.int64]]] = {
-    "macs": lambda scheme, shape, ranks: scheme.macs(shape, ranks),
-    "params": lambda scheme, shape, ranks: scheme.params(shape, ranks),
-}
-"""What ranks of a scheme cost, by what is to be saved."""
 
 
 def find_options(
@@ -35,7 +28,7 @@ def find_options(
 
     Args:
         factors: of the network; knows the error of every rank of every scheme.
-        price: a key of `PRICES`.
+        price: ``macs`` or ``params``.
         most: choices of a layer, spread evenly along its front.
         each_kind: of each kind of schemes (`Scheme.kind`) its own front, with so many choices
             each: for costs such as latency, which may favour another kind than the price does.
@@ -71,11 +64,14 @@ def _front(
     most: int,
 ) -> list[tuple[int, float, Choice]]:
     """Return price, error and choice of up to ``most`` that none beats, the cheapest first."""
-    whole = shape.macs if price == "macs" else shape.outputs * shape.patch
+    counted = price == "macs"
+    # A bias that the layer does not have is paid for, too.
+    fixed = shape.outputs if not counted and (shape.bias or factors.method.adds_bias) else 0
+    whole = shape.macs if counted else shape.params
     every = []
     for scheme in schemes:
         ranks = scheme.ranks(shape)
-        prices = PRICES[price](scheme, shape, ranks)
+        prices = fixed + (scheme.macs(shape, ranks) if counted else scheme.params(shape, ranks))
         errors = factors.errors(name, scheme).numpy()
         every += [
             (int(cost), float(error), scheme, int(rank))

@@ -11,10 +11,20 @@ from brpnas.errors import UserError
 from brpnas.search.front_problem import FrontProblem
 from brpnas.spaces.lowrank import LowRankNetwork, LowRankSpace
 
-__all__ = ["Places", "Translator", "space_of"]
+__all__ = ["Places", "Translator", "by_cost", "from_cost", "space_of"]
 
 Places = NDArray[np.int64]
 """Networks as rows: of each layer, the place of its option in `LowRankSpace.options`."""
+
+
+def by_cost(places: Places, sizes: NDArray[np.int64]) -> Places:
+    """Return where options stand in their layers, the cheapest first, the layer as it is last."""
+    return (places - 1) % sizes
+
+
+def from_cost(order: Places, sizes: NDArray[np.int64]) -> Places:
+    """Return the places of options that stand so, the inverse of `by_cost`."""
+    return (order + 1) % sizes
 
 
 def space_of(problem: FrontProblem[LowRankNetwork]) -> LowRankSpace:

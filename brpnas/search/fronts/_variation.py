@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.search.fronts._places import Places
+from brpnas.search.fronts._places import Places, by_cost, from_cost
 
 __all__ = ["cross", "mutate"]
 
@@ -15,7 +15,7 @@ _NEAR = 2
 def mutate(
     parents: Places, sizes: NDArray[np.int64], rng: np.random.Generator, most: int = 4
 ) -> Places:
-    """Change a few layers: half of the time to a nearby option, else to any.
+    """Change a few layers: half of the time to an option of nearly the same cost, else to any.
 
     Args:
         parents: shape (n, layers).
@@ -33,11 +33,12 @@ def mutate(
     for step in range(most):
         moving = rows[steps > step]
         layers = rng.choice(free, len(moving))
-        here = children[moving, layers]
+        here = by_cost(children[moving, layers], sizes[layers])
         away = rng.integers(1, _NEAR + 1, len(moving)) * rng.choice([-1, 1], len(moving))
         near = np.clip(here + away, 0, sizes[layers] - 1)
         far = rng.integers(0, sizes[layers])
-        children[moving, layers] = np.where(rng.random(len(moving)) < 0.5, near, far)
+        moved = np.where(rng.random(len(moving)) < 0.5, near, far)
+        children[moving, layers] = from_cost(moved, sizes[layers])
     return children
 
 

@@ -17,7 +17,7 @@ from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.problems.static import StaticProblem
 
 from brpnas.search.front_problem import FrontProblem
-from brpnas.search.fronts._places import Translator, space_of
+from brpnas.search.fronts._places import Translator, by_cost, from_cost, space_of
 from brpnas.search.fronts._sampling import outside_span, sample
 from brpnas.search.problem import Candidate, Observation
 from brpnas.search.strategy import Strategy
@@ -38,10 +38,11 @@ class EvolutionFront(Strategy[LowRankNetwork]):
 
     NSGA-II of Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
     Transactions on Evolutionary Computation 2002, as pymoo implements it (Blank and Deb, "pymoo:
-    multi-objective optimization in Python", IEEE Access 2020). A gene is the place of a layer's
-    option; crossover is uniform. The span is a constraint: networks outside are the worse the
-    further away they are. Those whose cost is known to lie outside are not asked for, and none
-    is asked for twice: the population is told what is known of them.
+    multi-objective optimization in Python", IEEE Access 2020). A gene says where a layer's option
+    stands among its options by cost (`by_cost`); crossover is uniform. The span is a constraint:
+    networks outside are the worse the further away they are. Those whose cost is known to lie
+    outside are not asked for, and none is asked for twice: the population is told what is known
+    of them.
 
     Args:
         problem: what is searched.
@@ -56,7 +57,7 @@ class EvolutionFront(Strategy[LowRankNetwork]):
         first = sample(problem, min(max(4, budget // 4), 40, budget), np.random.default_rng(seed))
         self._algorithm = NSGA2(
             pop_size=len(first),
-            sampling=self._translator.places(first),
+            sampling=by_cost(self._translator.places(first), self._translator.sizes),
             crossover=UniformCrossover(),
             mutation=PolynomialMutation(eta=3),
             repair=RoundingRepair(),
@@ -93,7 +94,7 @@ class EvolutionFront(Strategy[LowRankNetwork]):
     def _breed(self) -> None:
         """Tell pymoo of the last generation, and plan what is new in the next one."""
         if self._bred is not None:
-            archs = self._translator.archs(self._bred.get("X"))
+            archs = self._bred_archs()
             objectives, outside = zip(*map(self._judge, archs), strict=True)
             told = StaticProblem(self._bounds, F=np.array(objectives), G=np.array(outside)[:, None])
             Evaluator().eval(told, self._bred)
@@ -103,13 +104,17 @@ class EvolutionFront(Strategy[LowRankNetwork]):
             self._left = 0
             return
         self._iteration += 1
-        for arch in self._translator.archs(self._bred.get("X")):
+        for arch in self._bred_archs():
             inside = self._problem.known is None or not outside_span(self._problem, arch)
             # What was drawn at first is asked for even if nothing lies within the span.
             if arch not in self._asked and (inside or not self._iteration):
                 self._asked.add(arch)
                 origin = "mutation" if self._iteration else "random"
                 self._plan.append(Candidate(arch, origin, self._iteration))
+
+    def _bred_archs(self) -> list[LowRankNetwork]:
+        genes = np.asarray(self._bred.get("X"), dtype=np.int64)
+        return self._translator.archs(from_cost(genes, self._translator.sizes))
 
     def _judge(self, arch: LowRankNetwork) -> tuple[tuple[float, float], float]:
         """Return what is to be minimised, and by how much a network lies outside the span."""
