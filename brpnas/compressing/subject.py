@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from brpnas.errors import UserError
 from brpnas.evaluate.digits_cnn import digits_image_sets
+from brpnas.evaluating import evaluating
 from brpnas.images import ImageSet, Normalisation, parse_normalisation
 from brpnas.lowrank import (
     METHODS,
@@ -45,6 +46,8 @@ _JUDGED_BY = 1024
 """Calibration images that versions are compared on; more change little."""
 _HELD_SHARE = 3
 """Of fewer images, one of so many."""
+_SAME = 1e-3
+"""Relative difference of answers that rounding may make, and nothing else."""
 
 Progress = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
 """Makes a bar for what is under way: called with its name."""
@@ -200,13 +203,15 @@ def prepare(
         cache: a folder that keeps what takes long, or None.
 
     Raises:
-        UserError: no layer can be replaced; see also what is called here.
+        UserError: no layer can be replaced, or the network is random; see also what is called
+            here.
     """
     model, (x, _) = loaded.module, images.fitted
     layers = find_layers(model, x[:1])
     if not layers.shapes:
         reasons = "; ".join(f"{name}: {why}" for name, why in layers.left.items())
         raise UserError(f"model '{loaded.name}': no layer can be replaced ({reasons or 'none'})")
+    _check_repeats(loaded, x[:4])
     flow = find_flow(model, layers, x[:1])
     kept = None if cache is None else Cache(cache)
     moments = None
@@ -249,6 +254,17 @@ def prepare(
         adds_bias=METHODS[method].adds_bias,
     )
     return Subject(loaded.name, model, layers, factors, space, images)
+
+
+def _check_repeats(loaded: LoadedModel, x: Tensor) -> None:
+    """Raise UserError where the same images get other answers: nothing could be compared."""
+    with evaluating(loaded.module), torch.no_grad():
+        one, other = loaded.module(x), loaded.module(x)
+    if isinstance(one, Tensor) and float((one - other).norm()) > _SAME * float(one.norm()):
+        raise UserError(
+            f"model '{loaded.name}' answers the same images otherwise when it is asked again: is "
+            "there dropout that stays on in evaluation mode? Its versions cannot be compared"
+        )
 
 
 def _counted(x: Tensor, bar: Callable[[int, int], None]) -> Iterator[Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -208,6 +209,17 @@ def test_images_that_the_network_does_not_run_on_are_the_users_error(bars: Progr
     model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(UserError, match="does not run on an input of 1 x 4 x 7 x 7"):
         _prepare(model, torch.randn(4, 4, 7, 7), bars)
+
+
+class _AlwaysDropping(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(super().forward(x), 0.5, training=True)
+
+
+def test_network_that_is_random_is_the_users_error(bars: Progress) -> None:
+    model = _AlwaysDropping(nn.Conv2d(4, 8, 3), nn.Flatten(), nn.Linear(128, 10))
+    with pytest.raises(UserError, match="'mine' answers the same images otherwise when"):
+        _prepare(model, torch.randn(8, 4, 6, 6), bars)
 
 
 def test_what_judges_was_not_fitted_to() -> None:
