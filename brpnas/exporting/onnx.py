@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brpnas.devices.tflite.quiet import quiet
 from brpnas.errors import UserError, extra_hint, one_line
 from brpnas.exporting.format import Subject
+from brpnas.quiet import quiet
 
 __all__ = ["ONNX"]
 

@@ -7,10 +7,10 @@ import io
 import torch
 from torch import Tensor
 
-from brpnas.devices.tflite.quiet import quiet
 from brpnas.errors import UserError, one_line
 from brpnas.exporting.format import Subject
 from brpnas.foreign import read_exported
+from brpnas.quiet import quiet
 
 __all__ = ["PT2"]
 

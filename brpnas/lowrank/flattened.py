@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 
 from brpnas.lowrank.layers import Layers
 from brpnas.lowrank.modules import LayerWeights, PairWeights
+from brpnas.quiet import quiet
 
 __all__ = ["Norm", "Plan", "Step", "Values", "flatten", "scaled", "scaled_layer"]
 
@@ -86,7 +87,8 @@ def flatten(model: nn.Module, layers: Layers, batch: Tensor) -> Plan:
     Raises:
         Exception: of any kind, where torch.export or the network's code cannot.
     """
-    traced = torch.export.export(model, (batch,)).module(check_guards=False)
+    with quiet():  # torch prints whole graphs of networks that it cannot write down
+        traced = torch.export.export(model, (batch,)).module(check_guards=False)
     graph: fx.Graph = traced.graph
     (images,) = graph.find_nodes(op="placeholder")
     (output,) = graph.find_nodes(op="output")

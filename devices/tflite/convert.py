@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from brpnas.devices.tflite.graph import UnsupportedError
 from brpnas.devices.tflite.model import TFLiteModel
-from brpnas.devices.tflite.quiet import quiet
 from brpnas.devices.tflite.writer import write
 from brpnas.errors import UserError, extra_hint, one_line, unknown_name
 from brpnas.evaluating import evaluating
 from brpnas.foreign import read_exported
+from brpnas.quiet import quiet
 
 __all__ = ["CONVERTERS", "convert", "convert_exported"]
 

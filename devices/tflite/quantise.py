@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from brpnas.devices.tflite.inspect import facts
 from brpnas.devices.tflite.model import TFLiteModel
-from brpnas.devices.tflite.quiet import quiet
 from brpnas.errors import UserError, extra_hint, one_line
+from brpnas.quiet import quiet
 
 __all__ = ["quantise"]
 

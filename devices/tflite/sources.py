@@ -19,10 +19,10 @@ from brpnas.devices.tflite.convert import CONVERTERS, convert, convert_exported
 from brpnas.devices.tflite.inspect import check
 from brpnas.devices.tflite.model import TFLiteModel
 from brpnas.devices.tflite.quantise import quantise
-from brpnas.devices.tflite.quiet import quiet
 from brpnas.errors import UserError, one_line, unknown_name
 from brpnas.evaluating import evaluating
 from brpnas.foreign import call_function, check_target, users_code
+from brpnas.quiet import quiet
 from brpnas.spaces import NetworkShape, Space
 
 __all__ = [

@@ -115,7 +115,9 @@ def test_norms_of_vectors_and_of_tokens() -> None:
         _agree(_trained(model), x, [{"0": Choice.parse("plain:r2")}, {}])
 
 
-def test_networks_that_cannot_be_flattened(caplog: pytest.LogCaptureFixture) -> None:
+def test_networks_that_cannot_be_flattened(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     class Deciding(_Many):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) if float(x.sum()) > 0 else super().forward(-x)
@@ -123,6 +125,7 @@ def test_networks_that_cannot_be_flattened(caplog: pytest.LogCaptureFixture) -> 
     versions: list[Choices] = [{}, {"same": Choice.parse("separable:r3")}]
     _agree(_trained(Deciding()), torch.randn(3, 4, 6, 6), versions, shares=False)
     assert "cannot be flattened, each of its versions runs from the beginning" in caplog.text
+    assert "def forward" not in "".join(capfd.readouterr())  # torch prints the graph so far
 
 
 def test_a_beginning_in_common_runs_once(resnet20: nn.Module, images: Tensor) -> None:

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from brpnas.devices.tflite.quiet import quiet
+from brpnas.quiet import quiet
 
 
 def test_nothing_is_seen_and_all_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
