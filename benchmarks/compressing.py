@@ -1,17 +1,19 @@
-"""Points of accuracy that a network loses when it is compressed, by strategy, target and repair.
+"""Points of accuracy that a network loses when it is compressed, by strategy, budget and target.
 
     python benchmarks/compressing.py resnet20-cifar WEIGHTS --calibration C.npz --test T.npz
-        [--strategy knapsack ...] [--target 0.7 0.6 0.5 0.4] [--repair none lsq] [--seeds 3]
+        [--strategy knapsack ...] [--budget 60 ...] [--target 0.7 0.6 0.5 0.4] [--repair none lsq]
+        [--seeds 3]
 
-For each seed and strategy one search of the whole front; then for each target the version with the
-highest fidelity among those that cost no more. Seconds are of the processor, and include what
-strategies share: images seen, layers decomposed and weighed.
+For each seed, strategy and budget one search of the whole front; then for each target the version
+with the highest fidelity among those that cost no more. Seconds are of the processor, and include
+what strategies share: images seen, layers decomposed and weighed.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--strategy", nargs="+", default=["knapsack"])
     parser.add_argument("--predictor", default="gcn")
-    parser.add_argument("--budget", type=int, default=60)
+    parser.add_argument("--budget", nargs="+", type=int, default=[60])
     parser.add_argument("--cost", default="macs", choices=["macs", "params"])
     parser.add_argument("--options", type=int, default=16)
     parser.add_argument("--method", default="output")
@@ -75,7 +77,7 @@ def main() -> None:
     parser.add_argument("--repair", nargs="+", default=["none"])
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
-    found: dict[tuple[str, float, str], list[float]] = {}
+    found: dict[tuple[str, int, float, str], list[float]] = {}
     for seed in range(options.seeds):
         started = time.process_time()
         subject = read(options, seed)
@@ -83,11 +85,9 @@ def main() -> None:
         assert subject.images.test is not None
         whole = accuracy_pct(subject.model, *subject.images.test)
         print(f"seed {seed}: {whole:.2f}% as it is; prepared in {prepared:.0f} s")
-        for strategy in options.strategy:
+        for strategy, budget in itertools.product(options.strategy, options.budget):
             started = time.process_time()
-            settings = SearchSettings(
-                strategy, options.predictor, options.cost, options.budget, seed=seed
-            )
+            settings = SearchSettings(strategy, options.predictor, options.cost, budget, seed=seed)
             with tempfile.TemporaryDirectory() as folder, Run(folder, {}, seed) as run:
                 searched = search_versions(subject, settings, None, run, quiet)
             spent = prepared + time.process_time() - started
@@ -96,22 +96,29 @@ def main() -> None:
                 within = [
                     m for m in searched.front.members if m.metrics[options.cost] <= target * cost
                 ]
-                best = max(within, key=lambda member: member.metrics["fidelity"])
+                best = max(within, key=lambda member: member.metrics["fidelity"], default=None)
+                if best is None:
+                    print(f"  {strategy}, {budget} versions: none at {target:g}", flush=True)
+                    continue
                 for name in options.repair:
                     started = time.process_time()
                     after = finished(subject, best, name, seed)
                     lost = accuracy_pct(after, *subject.images.test) - whole
-                    found.setdefault((strategy, target, name), []).append(lost)
+                    found.setdefault((strategy, budget, target, name), []).append(lost)
                     print(
-                        f"  {strategy} {100 * (best.metrics[options.cost] / cost - 1):+.1f}% "
+                        f"  {strategy}, {budget} versions, "
+                        f"{100 * (best.metrics[options.cost] / cost - 1):+.1f}% "
                         f"{options.cost}, repair {name}: {lost:+.2f} points, fidelity "
                         f"{best.metrics['fidelity']:.4f}; search {spent:.0f} s, repair and test "
                         f"{time.process_time() - started:.0f} s",
                         flush=True,
                     )
-    for (strategy, target, name), points in found.items():
+    for (strategy, budget, target, name), points in found.items():
         each = ", ".join(f"{one:+.2f}" for one in points)
-        print(f"{strategy} at {target:g}, repair {name}: median {np.median(points):+.2f} ({each})")
+        print(
+            f"{strategy}, {budget} versions, at {target:g}, repair {name}: "
+            f"median {np.median(points):+.2f} ({each})"
+        )
 
 
 def finished(
