@@ -1,9 +1,12 @@
 """Train a compressed network to say what the original says, of images without labels.
 
 The loss of a batch is the divergence of the classes' probabilities at a temperature T (Hinton et
-al., 2015),
+al., 2015), and how far what the last layer sees is from what it sees in the original: of few
+images, a few hundred numbers of each tell more than its classes (Wang and Wu, "Practical network
+acceleration with tiny sets", CVPR 2023).
 
-    T^2 KL(softmax(original / T) | softmax(compressed / T)).
+    T^2 KL(softmax(original / T) | softmax(compressed / T)) + w |compressed - original|^2
+                                                                / |original|^2
 
 Batch norm keeps its statistics; all parameters are trained, by Adam, with a rate that rises over
 the first twentieth of the steps and falls to zero as a cosine does. Images are moved and mirrored,
@@ -21,9 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brpnas.lowrank.repair.features import WithFeatures, last_layer
 from brpnas.lowrank.repair.saved import Saved
 
 __all__ = ["Distillation"]
+
+_TINY = 1e-12  # features that are all zero have no size to compare with
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Distillation:
         steps: batches, at least one epoch.
         batch: images of each.
         rate: the greatest learning rate of Adam.
-        temperature: that scores are divided by.
+        temperature: T, that scores are divided by.
+        features: w, the weight of what the last layer sees.
         shift: images are moved by up to this share of their sides, the border mirrored.
         mirror: whether every second image is turned about its vertical axis.
     """
@@ -43,6 +50,7 @@ class Distillation:
     batch: int = 64
     rate: float = 1e-3
     temperature: float = 4.0
+    features: float = 100.0
     shift: float = 0.125
     mirror: bool = True
 
@@ -68,6 +76,8 @@ class Distillation:
         teacher, student = _ready(original, False), _ready(start, True)
         parameters = [p for p in student.parameters() if p.is_floating_point()]
         adam = torch.optim.Adam(parameters, lr=self.rate)
+        last = last_layer(teacher, images[:1]) if self.features else None
+        ask, answer = WithFeatures(teacher, last), WithFeatures(student, last)
         each = max(1, len(images) // self.batch)  # steps of an epoch
         epochs = max(1, round(self.steps / each))
         for epoch in range(saved.load(parameters, adam), epochs):
@@ -80,9 +90,9 @@ class Distillation:
                 for group in adam.param_groups:
                     group["lr"] = self.rate * _rate((done + 0.5) / (epochs * each))
                 with torch.no_grad():
-                    wanted = teacher(x)
+                    wanted = ask(x)
                 adam.zero_grad()
-                torch.autograd.backward(self._loss(wanted, student(x)))
+                torch.autograd.backward(self._loss(wanted, answer(x)))
                 adam.step()
                 tell(done + 1, epochs * each)
             saved.keep(epoch + 1, parameters, adam)
@@ -110,10 +120,17 @@ class Distillation:
         channel = torch.arange(x.shape[1])[None, :, None, None]
         return x[image, channel, rows, columns]
 
-    def _loss(self, wanted: Tensor, given: Tensor) -> Tensor:
+    def _loss(
+        self, wanted: tuple[Tensor, Tensor | None], given: tuple[Tensor, Tensor | None]
+    ) -> Tensor:
+        (scores, features), (own_scores, own_features) = wanted, given
         t = self.temperature
-        logs = [(scores / t).log_softmax(1) for scores in (given, wanted)]
-        return t * t * F.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
+        logs = [(one / t).log_softmax(1) for one in (own_scores, scores)]
+        loss = t * t * F.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
+        if features is None or own_features is None:
+            return loss
+        far = (own_features - features).square().sum() / features.square().sum().clamp_min(_TINY)
+        return loss + self.features * far
 
 
 def _ready(model: nn.Module, trained: bool) -> nn.Module:
