@@ -117,7 +117,7 @@ def main() -> None:
         each = ", ".join(f"{one:+.2f}" for one in points)
         print(
             f"{strategy}, {budget} versions, at {target:g}, repair {name}: "
-            f"median {np.median(points):+.2f} ({each})"
+            f"median {np.median(points):+.2f} of {len(points)} ({each})"
         )
 
 

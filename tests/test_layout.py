@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "compressing": {
         *("errors", "lowrank", "spaces", "models", "images", "devices", "executors", "predictors"),
-        *("evaluate", "evaluating", "plugins", "search", "run", "resolver"),
+        *("evaluate", "plugins", "search", "run", "resolver"),
     },
     "exporting": {"errors", "foreign", "devices", "lowrank", "models", "quiet"},
     "values": set(),

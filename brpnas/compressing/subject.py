@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from brpnas.errors import UserError
 from brpnas.evaluate.digits_cnn import digits_image_sets
-from brpnas.evaluating import evaluating
 from brpnas.images import ImageSet, Normalisation, parse_normalisation
 from brpnas.lowrank import (
     METHODS,
@@ -46,7 +45,7 @@ _JUDGED_BY = 1024
 """Calibration images that versions are compared on; more change little."""
 _HELD_SHARE = 3
 """Of fewer images, one of so many."""
-_SAME = 1e-3
+_SAME = 1e-4
 """Relative difference of answers that rounding may make, and nothing else."""
 
 Progress = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
@@ -211,7 +210,7 @@ def prepare(
     if not layers.shapes:
         reasons = "; ".join(f"{name}: {why}" for name, why in layers.left.items())
         raise UserError(f"model '{loaded.name}': no layer can be replaced ({reasons or 'none'})")
-    _check_repeats(loaded, x[:4])
+    _check_repeats(loaded, x[:_BATCH])
     flow = find_flow(model, layers, x[:1])
     kept = None if cache is None else Cache(cache)
     moments = None
@@ -258,9 +257,8 @@ def prepare(
 
 def _check_repeats(loaded: LoadedModel, x: Tensor) -> None:
     """Raise UserError where the same images get other answers: nothing could be compared."""
-    with evaluating(loaded.module), torch.no_grad():
-        one, other = loaded.module(x), loaded.module(x)
-    if isinstance(one, Tensor) and float((one - other).norm()) > _SAME * float(one.norm()):
+    one, other = outputs(loaded.module, x), outputs(loaded.module, x)
+    if float((one - other).norm()) > _SAME * float(one.norm()):
         raise UserError(
             f"model '{loaded.name}' answers the same images otherwise when it is asked again: is "
             "there dropout that stays on in evaluation mode? Its versions cannot be compared"

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brpnas.lowrank.factors import Factors
-from brpnas.lowrank.schemes import Choice, Pair, Scheme, schemes_for
+from brpnas.lowrank.schemes import Choice, Pair, Scheme, pair_bias, schemes_for
 from brpnas.lowrank.shapes import LayerShape
 
-__all__ = ["find_options"]
+__all__ = ["PRICES", "find_options"]
 
 _NEGLIGIBLE = 1e-3
 """Relative errors below this need not be told apart."""
+
+_Counts = NDArray[np.int64]
+PRICES: Mapping[str, Callable[[Scheme, LayerShape, _Counts, bool], _Counts]] = {
+    "macs": lambda scheme, shape, ranks, _: scheme.macs(shape, ranks),
+    "params": lambda scheme, shape, ranks, adds_bias: (
+        scheme.params(shape, ranks) + pair_bias(shape, adds_bias)
+    ),
+}
+"""What ranks of a scheme cost, by what is to be saved; pairs may add a bias (`pair_bias`)."""
 
 
 def find_options(
@@ -28,7 +38,7 @@ def find_options(
 
     Args:
         factors: of the network; knows the error of every rank of every scheme.
-        price: ``macs`` or ``params``.
+        price: a key of `PRICES`.
         most: choices of a layer, spread evenly along its front.
         each_kind: of each kind of schemes (`Scheme.kind`) its own front, with so many choices
             each: for costs such as latency, which may favour another kind than the price does.
@@ -64,14 +74,11 @@ def _front(
     most: int,
 ) -> list[tuple[int, float, Choice]]:
     """Return price, error and choice of up to ``most`` that none beats, the cheapest first."""
-    counted = price == "macs"
-    # A bias that the layer does not have is paid for, too.
-    fixed = shape.outputs if not counted and (shape.bias or factors.method.adds_bias) else 0
-    whole = shape.macs if counted else shape.params
+    whole = {"macs": shape.macs, "params": shape.params}[price]
     every = []
     for scheme in schemes:
         ranks = scheme.ranks(shape)
-        prices = fixed + (scheme.macs(shape, ranks) if counted else scheme.params(shape, ranks))
+        prices = PRICES[price](scheme, shape, ranks, factors.method.adds_bias)
         errors = factors.errors(name, scheme).numpy()
         every += [
             (int(cost), float(error), scheme, int(rank))

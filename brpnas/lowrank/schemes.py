@@ -175,8 +175,14 @@ class Choice:
         """
         if not self.pairs:
             return layer.params
-        bias = layer.outputs if layer.bias or adds_bias else 0
-        return bias + sum(int(pair.scheme.params(layer, pair.rank)) for pair in self.pairs)
+        return pair_bias(layer, adds_bias) + sum(
+            int(pair.scheme.params(layer, pair.rank)) for pair in self.pairs
+        )
+
+
+def pair_bias(layer: LayerShape, adds_bias: bool) -> int:
+    """Return how many numbers the bias has of what takes a layer's place, for `Choice.params`."""
+    return layer.outputs if layer.bias or adds_bias else 0
 
 
 DENSE = Choice()

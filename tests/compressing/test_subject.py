@@ -222,6 +222,23 @@ def test_network_that_is_random_is_the_users_error(bars: Progress) -> None:
         _prepare(model, torch.randn(8, 4, 6, 6), bars)
 
 
+class _One(nn.Module):
+    """Takes one image at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(4, 8, 3), nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.body(x).reshape(1, 128))
+        return scores
+
+
+def test_network_for_one_image_at_a_time_is_the_users_error(bars: Progress) -> None:
+    with pytest.raises(UserError, match=r"does not run on images of \d x 4 x 6 x 6"):
+        _prepare(_One(), torch.randn(8, 4, 6, 6), bars)
+
+
 def test_what_judges_was_not_fitted_to() -> None:
     _, images = read(labels=True, most=64)
     (fitted, of_fitted), (judged, of_judged) = images.fitted, images.judged

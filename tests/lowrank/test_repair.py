@@ -104,34 +104,13 @@ def test_distillation_brings_features_near(digits: Digits) -> None:
     assert asked is not None
     far = []
     for weight in (0.0, 100.0):
-        way = Calibration(distillation=Distillation(steps=60, batch=32, features=weight))
+        way = Calibration(distillation=Distillation(steps=60, batch=32, feature_weight=weight))
         trained = way.run(_job(digits, "calibration"))
         with torch.no_grad():
             found = WithFeatures(trained.eval(), last)(unseen)[1]
             assert found is not None
             far.append(float((found - asked).norm() / asked.norm()))
     assert far[1] < 0.97 * far[0], far
-
-
-def test_last_layer_is_the_last_that_runs_and_may_be_replaced_or_missing() -> None:
-    class Turned(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head, self.body = nn.Linear(32, 3), nn.Conv2d(3, 8, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            scores: Tensor = self.head(input=self.body(x).flatten(1))
-            return scores
-
-    model, x = Turned(), torch.randn(2, 3, 4, 4)
-    assert last_layer(model, x) == "head"
-    body = model.body(x).flatten(1)
-    scores, seen = WithFeatures(model, "head")(x)
-    assert seen is not None
-    torch.testing.assert_close(seen, body)
-    torch.testing.assert_close(scores, model.head(body))
-    assert last_layer(nn.Flatten(), x) is None
-    assert WithFeatures(nn.Flatten(), None)(x)[1] is None
 
 
 class _KilledError(Exception):

@@ -41,7 +41,7 @@ class Distillation:
         batch: images of each.
         rate: the greatest learning rate of Adam.
         temperature: T, that scores are divided by.
-        features: w, the weight of what the last layer sees.
+        feature_weight: w, the weight of what the last layer sees.
         shift: images are moved by up to this share of their sides, the border mirrored.
         mirror: whether every second image is turned about its vertical axis.
     """
@@ -50,7 +50,7 @@ class Distillation:
     batch: int = 64
     rate: float = 1e-3
     temperature: float = 4.0
-    features: float = 100.0
+    feature_weight: float = 100.0
     shift: float = 0.125
     mirror: bool = True
 
@@ -76,7 +76,7 @@ class Distillation:
         teacher, student = _ready(original, False), _ready(start, True)
         parameters = [p for p in student.parameters() if p.is_floating_point()]
         adam = torch.optim.Adam(parameters, lr=self.rate)
-        last = last_layer(teacher, images[:1]) if self.features else None
+        last = last_layer(teacher, images[:1]) if self.feature_weight else None
         ask, answer = WithFeatures(teacher, last), WithFeatures(student, last)
         each = max(1, len(images) // self.batch)  # steps of an epoch
         epochs = max(1, round(self.steps / each))
@@ -130,7 +130,7 @@ class Distillation:
         if features is None or own_features is None:
             return loss
         far = (own_features - features).square().sum() / features.square().sum().clamp_min(_TINY)
-        return loss + self.features * far
+        return loss + self.feature_weight * far
 
 
 def _ready(model: nn.Module, trained: bool) -> nn.Module:

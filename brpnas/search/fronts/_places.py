@@ -11,19 +11,22 @@ from brpnas.errors import UserError
 from brpnas.search.front_problem import FrontProblem
 from brpnas.spaces.lowrank import LowRankNetwork, LowRankSpace
 
-__all__ = ["Places", "Translator", "by_cost", "from_cost", "space_of"]
+__all__ = ["Places", "Translator", "dense_first", "dense_last", "space_of"]
 
 Places = NDArray[np.int64]
 """Networks as rows: of each layer, the place of its option in `LowRankSpace.options`."""
 
 
-def by_cost(places: Places, sizes: NDArray[np.int64]) -> Places:
-    """Return where options stand in their layers, the cheapest first, the layer as it is last."""
+def dense_last(places: Places, sizes: NDArray[np.int64]) -> Places:
+    """Count options from the first pair, in the space's order; the layer as it is comes last.
+
+    So what stands side by side has nearly the same multiply-accumulates or parameters.
+    """
     return (places - 1) % sizes
 
 
-def from_cost(order: Places, sizes: NDArray[np.int64]) -> Places:
-    """Return the places of options that stand so, the inverse of `by_cost`."""
+def dense_first(order: Places, sizes: NDArray[np.int64]) -> Places:
+    """Return the places of options that are counted so, the inverse of `dense_last`."""
     return (order + 1) % sizes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.search.fronts._places import Places, by_cost, from_cost
+from brpnas.search.fronts._places import Places, dense_first, dense_last
 
 __all__ = ["cross", "mutate"]
 
@@ -15,7 +15,7 @@ _NEAR = 2
 def mutate(
     parents: Places, sizes: NDArray[np.int64], rng: np.random.Generator, most: int = 4
 ) -> Places:
-    """Change a few layers: half of the time to an option of nearly the same cost, else to any.
+    """Change a few layers: half of the time to a nearby option, else to any.
 
     Args:
         parents: shape (n, layers).
@@ -33,12 +33,13 @@ def mutate(
     for step in range(most):
         moving = rows[steps > step]
         layers = rng.choice(free, len(moving))
-        here = by_cost(children[moving, layers], sizes[layers])
+        here, last = dense_last(children[moving, layers], sizes[layers]), sizes[layers] - 1
         away = rng.integers(1, _NEAR + 1, len(moving)) * rng.choice([-1, 1], len(moving))
-        near = np.clip(here + away, 0, sizes[layers] - 1)
+        beyond = (here + away < 0) | (here + away > last)  # then the other way
+        near = np.clip(here + np.where(beyond, -away, away), 0, last)
         far = rng.integers(0, sizes[layers])
         moved = np.where(rng.random(len(moving)) < 0.5, near, far)
-        children[moving, layers] = from_cost(moved, sizes[layers])
+        children[moving, layers] = dense_first(moved, sizes[layers])
     return children
 
 

@@ -17,7 +17,7 @@ from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.problems.static import StaticProblem
 
 from brpnas.search.front_problem import FrontProblem
-from brpnas.search.fronts._places import Translator, by_cost, from_cost, space_of
+from brpnas.search.fronts._places import Translator, dense_first, dense_last, space_of
 from brpnas.search.fronts._sampling import outside_span, sample
 from brpnas.search.problem import Candidate, Observation
 from brpnas.search.strategy import Strategy
@@ -39,7 +39,7 @@ class EvolutionFront(Strategy[LowRankNetwork]):
     NSGA-II of Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
     Transactions on Evolutionary Computation 2002, as pymoo implements it (Blank and Deb, "pymoo:
     multi-objective optimization in Python", IEEE Access 2020). A gene says where a layer's option
-    stands among its options by cost (`by_cost`); crossover is uniform. The span is a constraint:
+    stands in the space's order (`dense_last`); crossover is uniform. The span is a constraint:
     networks outside are the worse the further away they are. Those whose cost is known to lie
     outside are not asked for, and none is asked for twice: the population is told what is known
     of them.
@@ -57,7 +57,7 @@ class EvolutionFront(Strategy[LowRankNetwork]):
         first = sample(problem, min(max(4, budget // 4), 40, budget), np.random.default_rng(seed))
         self._algorithm = NSGA2(
             pop_size=len(first),
-            sampling=by_cost(self._translator.places(first), self._translator.sizes),
+            sampling=dense_last(self._translator.places(first), self._translator.sizes),
             crossover=UniformCrossover(),
             mutation=PolynomialMutation(eta=3),
             repair=RoundingRepair(),
@@ -114,7 +114,7 @@ class EvolutionFront(Strategy[LowRankNetwork]):
 
     def _bred_archs(self) -> list[LowRankNetwork]:
         genes = np.asarray(self._bred.get("X"), dtype=np.int64)
-        return self._translator.archs(from_cost(genes, self._translator.sizes))
+        return self._translator.archs(dense_first(genes, self._translator.sizes))
 
     def _judge(self, arch: LowRankNetwork) -> tuple[tuple[float, float], float]:
         """Return what is to be minimised, and by how much a network lies outside the span."""
