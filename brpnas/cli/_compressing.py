@@ -227,7 +227,9 @@ def _run(
         found = finish(
             subject, searched, settings, asked.repair, asked.keep, run.folder, source, progress_bar
         )
-    return {**found, "evaluations": searched.front.evaluated, "surveyed": searched.surveyed}
+    left = [{"layer": name, "reason": why} for name, why in subject.layers.left.items()]
+    counts = {"evaluations": searched.front.evaluated, "surveyed": searched.surveyed}
+    return {**found, "left": left, **counts}
 
 
 def _show(name: str, result: dict[str, Any]) -> None:

@@ -154,6 +154,7 @@ def _render(history: LowRankHistory, folder: Path) -> str:
         loss_words=OBJECTIVE_WORDS[history.objective],
         errors=errors,
         wall_s=(history.record["result"] or {}).get("wall_s"),
+        left=(history.record["result"] or {}).get("left", []),
     )
 
 

@@ -36,7 +36,8 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_json_has_the_front_with_recipes_that_compress(brpnas: Any, tests: Path) -> None:
     said = brpnas.json(*RUN, *KEPT, "--test", tests, "--labels", "calibration")
-    assert {"baseline", "front", "evaluations", "surveyed", "wall_s", "run"} == set(said)
+    assert {"baseline", "front", "left", "evaluations", "surveyed", "wall_s", "run"} == set(said)
+    assert said["left"] == []
     assert said["baseline"]["macs"] == 2_378_368
     assert said["baseline"]["params"] == 93_546
     assert said["run"] == "run"
@@ -110,6 +111,38 @@ def test_a_few_images_are_enough(brpnas: Any, tests: Path) -> None:
     few = ("--images", 16, "--budget", 4, "--strategy", "knapsack", "--cost", "macs")
     said = brpnas.json(*SPACE, *few, *KEPT, "--test", tests, "--out", "run")
     assert len(said["front"]) == 2
+
+
+GROUPED = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(128, 10)
+    return nn.Sequential(*layers)
+"""
+
+
+def test_layers_that_stay_are_named_with_the_reason(brpnas: Any, tests: Path) -> None:
+    Path("grouped_network.py").write_text(GROUPED)
+    own = (
+        "--model",
+        "grouped_network:network",
+        "--calibration",
+        tests,
+        "--normalisation",
+        "0.5/0.25",
+    )
+    asked = (*SPACE, *own, "--cost", "macs", "--strategy", "knapsack", "--images", 32)
+    said = brpnas.json(*asked, "--budget", 3, "--out", "run")
+    (left,) = said["left"]
+    assert left["layer"] == "1"
+    assert left["reason"].startswith("a grouped")
+    page = Path("run/report.html").read_text()
+    assert f"<code>1</code>: {left['reason']}" in page
+    again = brpnas("search", *asked[1:], "--budget", 3, "--out", "other")
+    assert f"layer '1' stays as it is: {left['reason']}" in again.stderr
 
 
 def test_latency_of_an_fpga(brpnas: Any, tests: Path) -> None:
