@@ -126,22 +126,16 @@ def network():
 
 def test_layers_that_stay_are_named_with_the_reason(brpnas: Any, tests: Path) -> None:
     Path("grouped_network.py").write_text(GROUPED)
-    own = (
-        "--model",
-        "grouped_network:network",
-        "--calibration",
-        tests,
-        "--normalisation",
-        "0.5/0.25",
-    )
-    asked = (*SPACE, *own, "--cost", "macs", "--strategy", "knapsack", "--images", 32)
-    said = brpnas.json(*asked, "--budget", 3, "--out", "run")
+    own = ("--model", "grouped_network:network", "--calibration", tests)
+    few = ("--cost", "macs", "--strategy", "knapsack", "--images", 32, "--budget", 3)
+    asked = (*SPACE, *own, "--normalisation", "0.5/0.25", *few)
+    said = brpnas.json(*asked, "--out", "run")
     (left,) = said["left"]
     assert left["layer"] == "1"
     assert left["reason"].startswith("a grouped")
     page = Path("run/report.html").read_text()
     assert f"<code>1</code>: {left['reason']}" in page
-    again = brpnas("search", *asked[1:], "--budget", 3, "--out", "other")
+    again = brpnas(*asked, "--out", "other")
     assert f"layer '1' stays as it is: {left['reason']}" in again.stderr
 
 
