@@ -15,6 +15,7 @@ from brpnas.cli._executors import count_workers, open_executor, refuse_other_exe
 from brpnas.cli._output import (
     command_line,
     given,
+    left_line,
     note,
     number,
     options_of,
@@ -160,8 +161,7 @@ def _prepared(
     )
     check_target(subject, settings)
     for name, why in subject.layers.left.items():
-        what = f"layer '{name}'" if name else "what the network itself holds"
-        note(f"{what} stays as it is: {why}")
+        note(left_line(name, why))
     return subject
 
 

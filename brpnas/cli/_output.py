@@ -22,6 +22,7 @@ __all__ = [
     "command_line",
     "error_line",
     "given",
+    "left_line",
     "note",
     "number",
     "options_of",
@@ -73,10 +74,14 @@ def print_json(content: Mapping[str, Any]) -> None:
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout."""
     table = TextTable()
-    for column in columns:
-        table.add_column(printable(column), overflow="fold")
-    for row in rows:
-        table.add_row(*map(number, row))
+    cells = [[number(value) for value in row] for row in rows]
+    for place, column in enumerate(columns):
+        # A number is not broken into two lines: half of it reads like another one.
+        widths = [len(shown[place]) for shown, row in zip(cells, rows, strict=True)
+                  if isinstance(row[place], int | float)]  # fmt: skip
+        table.add_column(printable(column), overflow="fold", min_width=max(widths, default=None))
+    for row in cells:
+        table.add_row(*row)
     # Without markup, so that brackets in names stay what they are.
     console = Console(markup=False, emoji=False, highlight=False)
     console.print(printable(title), soft_wrap=True)
@@ -116,6 +121,12 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[floa
                 note(f"{what}: {done if isinstance(done, int) else round(done, 1)} of {total}")
 
         yield update
+
+
+def left_line(name: str, why: str) -> str:
+    """Say why a layer is not replaced; without a name, a parameter that no layer has."""
+    what = f"layer '{name}'" if name else "a parameter of the network itself"
+    return f"{what} stays as it is: {why}"
 
 
 def refuse(ctx: typer.Context, name: str, owner: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brpnas.cli._options import Json
-from brpnas.cli._output import note, print_json, refuse, show
+from brpnas.cli._output import left_line, note, print_json, refuse, show
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,7 +131,7 @@ def _show(model: str, out: Path, done: Exported) -> None:
     show(f"{model}, compressed", changes, [*layers, total])
     for name, why in done.report.left.items():
         if why != "no pair was chosen":
-            note(f"{name} stays as it is: {why}")
+            note(left_line(name, why))
     files = []
     for name, path in done.files.items():
         one = done.checked.get(name)

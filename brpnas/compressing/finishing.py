@@ -117,7 +117,7 @@ def _chosen(
     if len(members) <= keep:
         return list(members)
     costs = np.array([member.metrics[settings.metric] for member in members])
-    wanted = np.linspace(costs[0], costs[-1], keep)
+    wanted = np.linspace(costs[0], costs[-1], keep) if keep > 1 else [costs[[0, -1]].mean()]
     places = {int(np.abs(costs - one).argmin()) for one in wanted}
     return [members[place] for place in sorted(places)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ _JUDGED_BY = 1024
 """Calibration images that versions are compared on; more change little."""
 _HELD_SHARE = 3
 """Of fewer images, one of so many."""
+_FEW = 16
+_log = logging.getLogger(__name__)
 _SAME = 1e-4
 """Relative difference of answers that rounding may make, and nothing else."""
 
@@ -166,6 +169,7 @@ def read_subject(
     own = own.sample(most, seed)
     if len(own.x) == 1:
         raise UserError(f"{own.name}: 1 image; a search needs 2: to fit, to judge")
+    _warn(own, loaded, normalisation)
     norm = loaded.normalisation if normalisation is None else parse_normalisation(normalisation)
     x = own.tensor(norm)
     y = torch.from_numpy(own.y) if labels and own.y is not None else None
@@ -176,6 +180,23 @@ def read_subject(
         None if norm is None else pixel_bounds(norm),
         content_hash(x, *(() if y is None else (y,))),
     )
+
+
+def _warn(own: ImageSet, loaded: LoadedModel, normalisation: str | None) -> None:
+    """Tell of calibration images whose answers mean little."""
+    if len(own.x) < _FEW:
+        judges = max(1, len(own.x) // _HELD_SHARE)
+        _log.warning(
+            "%s: %d images, of which %d judge: that versions agree with the original says little",
+            own.name, len(own.x), judges,
+        )  # fmt: skip
+    elif (own.x == own.x[:1]).all():
+        _log.warning("%s: all images are the same: nothing is known of others", own.name)
+    if loaded.normalisation is None and normalisation is None:
+        _log.warning(
+            "the normalisation of model '%s' is not known: pixels enter it as they are read; "
+            "--normalisation none says so", loaded.name,
+        )  # fmt: skip
 
 
 def prepare(

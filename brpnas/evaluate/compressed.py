@@ -89,10 +89,13 @@ class CompressedEvaluator(Evaluator[A]):
         self._expected: list[Tensor] = []
         for batch in self._batches:
             (scores,) = self._staged.scores([{}], batch)
-            if scores.ndim != 2 or not bool(torch.isfinite(scores).all()):
+            # One class has the probability 1, whatever becomes of the network.
+            several = scores.ndim == 2 and scores.shape[1] > 1
+            if not several or not bool(torch.isfinite(scores).all()):
                 raise UserError(
                     "the network's scores of the calibration images must be finite numbers of "
-                    f"shape (images, classes); theirs is {tuple(scores.shape)}"
+                    "shape (images, classes), of two classes or more; theirs is "
+                    f"{tuple(scores.shape)}"
                 )
             self._expected.append(scores.double().log_softmax(1))
         self.original = self._judged([{}])[0].metrics

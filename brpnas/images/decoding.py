@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from brpnas.errors import UserError, one_line
 
@@ -69,12 +69,18 @@ class Pixels:
             raise
         except Exception as error:  # Pillow's readers raise nearly anything
             raise UserError(
-                f"{name}: not a readable image ({one_line(error)}); accepted: {', '.join(FORMATS)}"
+                f"{name}: not a readable image ({_reason(error)}); accepted: {', '.join(FORMATS)}"
             ) from error
         if self.size is not None and image.size != self.size[::-1]:
             image = ImageOps.fit(image, self.size[::-1], Image.Resampling.BICUBIC)
         pixels = np.asarray(image)
         return pixels.reshape(*pixels.shape[:2], self.channels)
+
+
+def _reason(error: Exception) -> str:
+    # Pillow names what it was given to read, which here is no file.
+    unknown = isinstance(error, UnidentifiedImageError)
+    return "of no known format" if unknown else one_line(error)
 
 
 def decode_all(images: Iterable[tuple[str, bytes]], count: int, pixels: Pixels) -> NDArray[Any]:

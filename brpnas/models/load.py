@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from brpnas.errors import UserError, unknown_name
 from brpnas.foreign import call_function, read_exported, users_code
@@ -44,6 +45,7 @@ def load_model(spec: str, weights: Path | None = None) -> LoadedModel:
         model = _exported(Path(spec))
     else:
         model = _timm(spec, weights)
+    _check_initialised(model)
     if weights is not None:
         fill(model.module, read_weights(weights), str(weights), spec)
     model.module.eval().float()
@@ -77,6 +79,15 @@ def _function(target: str) -> LoadedModel:
             "of it and an example batch of images"
         )
     return LoadedModel(target, module, _image_shape(target, example))
+
+
+def _check_initialised(model: LoadedModel) -> None:
+    lazy = [name for name, one in model.module.named_parameters() if is_lazy(one)]
+    if lazy:
+        raise UserError(
+            f"model '{model.name}': {lazy[0]} has no shape yet; run the network once on an example "
+            "before the function returns it"
+        )
 
 
 def _image_shape(name: str, example: Tensor | None) -> tuple[int, int, int] | None:

@@ -55,7 +55,8 @@ def read_metadata(path: Path) -> dict[str, str]:
 def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str, name: str) -> None:
     """Copy weights into a network; nothing is copied if they do not fit.
 
-    Counts of batches that batch-norms have seen may be missing: nothing depends on them.
+    Counts of batches that batch-norms have seen may be missing: nothing depends on them. So may
+    all but one key of weights that layers share.
 
     Args:
         module: the network.
@@ -67,7 +68,14 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str, name: st
         UserError: keys that are missing, unknown or of another shape or kind; NaN or infinities.
     """
     own = module.state_dict()
-    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
+    given = {_place(own[key]) for key in weights if key in own}
+    missing = [
+        key
+        for key, value in own.items()
+        if key not in weights
+        and not key.endswith("num_batches_tracked")
+        and _place(value) not in given  # files hold what two layers share only once
+    ]
     unknown = [key for key in weights if key not in own]
     shared = [key for key in own if key in weights]
     shapes = [
@@ -93,7 +101,14 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str, name: st
     if problems:
         raise UserError(f"{source} does not fit {name}: {'; '.join(problems)}")
     check_finite(weights, source)
-    module.load_state_dict({**own, **weights})
+    module.load_state_dict(weights, strict=False)
+
+
+def _place(value: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]] | int:
+    """Return what tells a tensor from others, but for those that share its numbers."""
+    if not isinstance(value, Tensor) or not value.numel():
+        return id(value)
+    return value.data_ptr(), tuple(value.shape), value.stride()
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str) -> None:

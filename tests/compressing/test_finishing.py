@@ -67,7 +67,10 @@ def test_kept_versions_are_spread_over_the_costs(
     found = _finish(subject, searched, tmp_path, bars, keep=3)
     steps = [row["step"] for row in found["front"]]
     assert [steps[0], steps[-1]] == [members[0].step, members[-1].step]
-    assert members[0].metrics["macs"] > found["front"][1]["macs"] > members[-1].metrics["macs"]
+    middle = found["front"][1]["macs"]
+    assert members[0].metrics["macs"] > middle > members[-1].metrics["macs"]
+    (alone,) = _finish(subject, searched, tmp_path / "alone", bars, keep=1)["front"]
+    assert alone["macs"] == middle
 
 
 def test_target_has_one_answer_the_best(

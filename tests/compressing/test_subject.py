@@ -83,6 +83,17 @@ def test_one_image_is_too_few(tmp_path: Path) -> None:
         read(calibration=one)
 
 
+def test_images_that_say_little_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(calibration=images(tmp_path / "own.npz"))
+    assert not caplog.text
+    read(calibration=images(tmp_path / "few.npz", DIGITS[:10]))
+    assert "few.npz: 10 images, of which 3 judge" in caplog.text
+    read(calibration=images(tmp_path / "same.npz", DIGITS[:1].repeat(40, 0)))
+    assert "same.npz: all images are the same" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

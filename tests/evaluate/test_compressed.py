@@ -144,3 +144,11 @@ def test_images_that_do_not_fit(loaded: Loaded) -> None:
     ):
         with pytest.raises(UserError, match=said):
             CompressedEvaluator(model, layers, factors, images, labels)
+
+
+def test_one_class_cannot_be_compared(loaded: Loaded) -> None:
+    _, x, _ = loaded
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 1))
+    layers = find_layers(model, x[:1])
+    with pytest.raises(UserError, match=r"two classes or more; theirs is \(\d+, 1\)"):
+        CompressedEvaluator(model, layers, Factors(model, layers, "plain"), x)

@@ -83,6 +83,7 @@ def test_functions(
         ("net(), torch.rand(1, 3, 9, 9)", r"fails on two images of shape \(3, 9, 9\): RuntimeE"),
         ("nn.Flatten(0), torch.rand(1, 3, 9, 9)", r"returns \(486,\) for two images"),
         ("nn.ReLU(), torch.rand(1, 3, 2, 2)", r"returns \(2, 3, 2, 2\) for two images"),
+        ("nn.LazyLinear(3), torch.rand(1, 4, 2, 2)", "weight has no shape yet; run the network"),
         ("1 / 0", "the function failed: ZeroDivisionError"),
         ("exit(3)", "the function failed: SystemExit: 3"),
         ("nn.Linear(2, 2).requires_grad_(False).fill_(1)", "the function failed: AttributeError"),

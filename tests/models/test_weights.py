@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from brpnas.errors import UserError
@@ -26,6 +26,23 @@ def test_weights_are_copied(tmp_path: Path) -> None:
     for key, value in one.state_dict().items():
         assert torch.equal(other.state_dict()[key], value)
     assert read_metadata(tmp_path / "w.safetensors") == {"source": "here"}
+
+
+def test_weights_that_layers_share_need_one_key(tmp_path: Path) -> None:
+    def shared() -> nn.Module:
+        module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        module[1].weight = module[0].weight
+        return module
+
+    one, other = shared(), shared()
+    save_model(one, tmp_path / "w.safetensors")
+    kept = read_weights(tmp_path / "w.safetensors")
+    assert len(kept) == 3
+    fill(other, kept, "w", "n")
+    for key, value in one.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value)
+    with pytest.raises(UserError, match="missing: "):
+        fill(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), kept, "w", "n")
 
 
 def test_half_precision_and_no_counts_of_batches() -> None:
