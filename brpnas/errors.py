@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = ["DAMAGE", "UserError", "extra_hint", "one_line", "unknown_name"]
@@ -12,6 +13,8 @@ DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
 
 To be caught only where a file has been read as far as its format can be checked.
 """
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class UserError(Exception):
@@ -46,9 +49,9 @@ def extra_hint(extra: str) -> str:
 def one_line(text: object, limit: int = 300) -> str:
     """Return a text from outside, or an exception's, as one line of bounded length.
 
-    An exception without a text is called by its type.
+    An exception without a text is called by its type. Colours for terminals are left out.
     """
-    line = " ".join(str(text).split())
+    line = " ".join(_COLOURS.sub("", str(text)).split())
     if not line and isinstance(text, BaseException):
         line = type(text).__name__
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
