@@ -33,7 +33,7 @@ from brpnas.spaces import LowRankNetwork
 
 
 @contextlib.contextmanager
-def quiet(_: str) -> Iterator[Callable[[float, int], None]]:
+def no_bars(_: str) -> Iterator[Callable[[float, int], None]]:
     """Show nothing."""
     yield lambda _done, _total: None
 
@@ -54,7 +54,7 @@ def read(options: argparse.Namespace, seed: int) -> Subject:
         images,
         cost=options.cost,
         seed=seed,
-        bars=quiet,
+        bars=no_bars,
         method=options.method,
         options=options.options,
     )
@@ -89,7 +89,7 @@ def main() -> None:
             started = time.process_time()
             settings = SearchSettings(strategy, options.predictor, options.cost, budget, seed=seed)
             with tempfile.TemporaryDirectory() as folder, Run(folder, {}, seed) as run:
-                searched = search_versions(subject, settings, None, run, quiet)
+                searched = search_versions(subject, settings, None, run, no_bars)
             spent = prepared + time.process_time() - started
             cost = searched.original[options.cost]
             for target in options.target:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compressing import quiet
+from compressing import no_bars
 from numpy.typing import NDArray
 
 from brpnas.compressing.costs import LatencySource, open_device
@@ -68,12 +68,12 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         device = open_device(options.device, options.out, stack, print, rounds=options.rounds)
         for cost in ("macs", "latency"):
-            subject = prepare(loaded, images, cost=cost, seed=options.seed, bars=quiet)
+            subject = prepare(loaded, images, cost=cost, seed=options.seed, bars=no_bars)
             run = stack.enter_context(Run(options.out / cost, {}, options.seed, resume=True))
             settings = SearchSettings(
                 options.strategy, options.predictor, cost, options.budget, seed=options.seed
             )
-            search_versions(subject, settings, device, run, quiet)
+            search_versions(subject, settings, device, run, no_bars)
             found = (subject.space.parse(step.arch) for step in run.steps)
             tried[cost] = Tried(list(found), [step.metrics["fidelity"] for step in run.steps])
     with contextlib.ExitStack() as stack:

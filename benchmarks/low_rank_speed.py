@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from compressing import quiet
+from compressing import no_bars
 
 from brpnas.compressing.subject import prepare, read_subject
 from brpnas.evaluate.compressed import CompressedEvaluator
@@ -47,7 +47,7 @@ def main() -> None:
     )
     spent = time.perf_counter() - started
     print(f"{ranks:,} ranks of all schemes of {len(layers.shapes)} layers: {spent:.1f} s")
-    subject = prepare(loaded, images, cost="macs", seed=0, bars=quiet)
+    subject = prepare(loaded, images, cost="macs", seed=0, bars=no_bars)
     evaluator: CompressedEvaluator[LowRankNetwork] = CompressedEvaluator(
         model, subject.layers, subject.factors, judged
     )
