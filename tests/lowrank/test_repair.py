@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +34,7 @@ CHOICES = {
     "features.6": Choice.parse("input:g4:r6+output:g1:r4"),
     "features.9": Choice.parse("output:g4:r8"),
 }
-SHORT = Distillation(steps=24, batch=32)
+SHORT = Distillation(steps=24, batch=32, rates=(1e-3,))
 QUICK: dict[str, Repair] = {
     "bn": BatchNorm(),
     "lsq": LeastSquares(),
@@ -87,7 +90,7 @@ def test_the_network_comes_nearer_to_the_original(digits: Digits, name: str) -> 
 def test_distillation_does_better_than_least_squares(digits: Digits) -> None:
     model, _, _, unseen = digits
     wanted = outputs(model, unseen)
-    longer = Calibration(distillation=Distillation(steps=60, batch=32))
+    longer = Calibration(distillation=Distillation(steps=60, batch=32, rates=(1e-3,)))
     lsq, trained = (
         distance(wanted, outputs(way.run(_job(digits, "calibration")), unseen))
         for way in (QUICK["lsq"], longer)
@@ -104,7 +107,7 @@ def test_distillation_brings_features_near(digits: Digits) -> None:
     assert asked is not None
     far = []
     for weight in (0.0, 100.0):
-        way = Calibration(distillation=Distillation(steps=60, batch=32, feature_weight=weight))
+        way = Calibration(distillation=Distillation(60, 32, (1e-3,), feature_weight=weight))
         trained = way.run(_job(digits, "calibration"))
         with torch.no_grad():
             found = WithFeatures(trained.eval(), last)(unseen)[1]
@@ -177,7 +180,7 @@ x = torch.randn(64, 3, 8, 8)
 choices = {"3": Choice.parse("separable:r3")}
 smaller, _ = replace(model, choices, Factors(model, find_layers(model, x), "plain"))
 job = Job(model, smaller, choices, x, seed=3)
-found = model_hash(Calibration(distillation=Distillation(2, 16)).run(job).state_dict())
+found = model_hash(Calibration(distillation=Distillation(2, 16, (1e-3,))).run(job).state_dict())
 """
 
 
@@ -197,7 +200,7 @@ def test_what_does_not_help_is_not_done(digits: Digits, caplog: pytest.LogCaptur
     """A training that diverges; and a network that is as it was before compression."""
     caplog.set_level(logging.INFO)
     model, _, images, _ = digits
-    wild = Calibration(distillation=Distillation(steps=10, batch=32, rate=10.0))
+    wild = Calibration(distillation=Distillation(steps=10, batch=32, rates=(10.0,)))
     found = wild.run(_job(digits, "calibration"))
     assert "least squares is taken" in caplog.text
     assert all(bool(value.isfinite().all()) for value in found.state_dict().values())
@@ -219,8 +222,37 @@ class _Ruin(LeastSquares):
 
 def test_training_starts_from_the_nearer(digits: Digits, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    Calibration(_Ruin(), Distillation(steps=60, batch=32)).run(_job(digits, "calibration"))
+    Calibration(_Ruin(), Distillation(60, 32, (1e-3,))).run(_job(digits, "calibration"))
     assert "distillation is taken" in caplog.text
+
+
+def test_rate_is_chosen_by_short_trainings(
+    digits: Digits, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    told: list[tuple[int, int]] = []
+    way = Calibration(distillation=Distillation(200, 32, (1.0, 1e-3, 1e-6)))
+    job = dataclasses.replace(_job(digits, "calibration", tmp_path), progress=_noting(told))
+    found = way.run(job)
+    assert re.search(r"rate 0.001 is taken .* after trials 1: .*, 0.001: .*, 1e-06", caplog.text)
+    assert [done for done, _ in told] == list(range(1, told[-1][1] + 1))
+    alone = Calibration(distillation=Distillation(200, 32, (1e-3,)))
+    same = alone.run(_job(digits, "calibration"))
+    assert model_hash(found.state_dict()) == model_hash(same.state_dict())
+    told.clear()
+    way.run(job)  # all trials are kept, too
+    assert not told
+
+
+def _noting(told: list[tuple[int, int]]) -> Callable[[int, int], None]:
+    return lambda done, total: told.append((done, total))
+
+
+def test_few_images_are_not_seen_too_often() -> None:
+    way = Distillation(steps=1000, batch=64, most_epochs=60)
+    assert way.count(2688) == (24, 42)
+    assert way.count(380) == (60, 5)
+    assert way.count(20) == (60, 1)
 
 
 def test_each_by_its_name(digits: Digits) -> None:

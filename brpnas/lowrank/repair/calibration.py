@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from brpnas.lowrank.repair.saved import Saved
 __all__ = ["Calibration", "distilled"]
 
 _log = logging.getLogger(__name__)
+_NEAR = 1.05
+"""Of the best trial's distance: a greater rate may be as far, and is taken."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,44 @@ def distilled(
     distances = {how: distance(wanted, outputs(model, held)) for how, model in tried.items()}
     # Of few images, least squares may lose what the next ones need; then it is not built upon.
     start = tried[min(distances, key=distances.__getitem__)]
-    trained = then.train(job.original, start, images, job.seed, Saved(job.folder, key), job.tell)
+    trained = _trained(job, start, images, held, then, key)
     tried["distillation"] = trained
     distances["distillation"] = distance(wanted, outputs(trained, held))
     best = min(distances, key=distances.__getitem__)
     said = ", ".join(f"{how}: {found:.4f}" for how, found in distances.items())
     _log.info("%s is taken (KL of held-out images %s)", best, said)
     return copy.deepcopy(tried[best])
+
+
+def _trained(
+    job: Job, start: nn.Module, images: Tensor, held: Tensor, way: Distillation, key: str
+) -> nn.Module:
+    """Train with the greatest rate whose trial comes near to the best trial.
+
+    Short trainings favour small rates, so the best trial alone does not decide.
+    """
+    trials = way.trials(len(images)) if len(way.rates) > 1 else []
+    total = sum(math.prod(one.count(len(images))) for one in [*trials, way])
+    done = 0
+
+    def train(one: Distillation) -> nn.Module:
+        nonlocal done
+        before = done
+        done += math.prod(one.count(len(images)))
+        saved = Saved(job.folder, content_hash(key, str(one)))
+        tell = partial(_tell, job, before, total)
+        return one.train(job.original, start, images, job.seed, saved, tell)
+
+    if trials:
+        wanted = outputs(job.original, held)
+        far = [distance(wanted, outputs(train(trial), held)) for trial in trials]
+        pairs = list(zip(way.rates, far, strict=True))
+        rate = max(rate for rate, one in pairs if one <= _NEAR * min(far))
+        said = ", ".join(f"{rate:g}: {one:.4f}" for rate, one in pairs)
+        _log.info("rate %g is taken (KL of held-out images after trials %s)", rate, said)
+        way = replace(way, rates=(rate,))
+    return train(way)
+
+
+def _tell(job: Job, before: int, total: int, done: int, _: int) -> None:
+    job.tell(before + done, total)

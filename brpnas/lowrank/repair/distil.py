@@ -9,8 +9,9 @@ acceleration with tiny sets", CVPR 2023).
                                                                 / |original|^2
 
 Batch norm keeps its statistics; all parameters are trained, by Adam, with a rate that rises over
-the first twentieth of the steps and falls to zero as a cosine does. Images are moved and mirrored,
-by the same amount for both networks, so that few of them last longer.
+the first twentieth of the steps and falls to zero as a cosine does. How great it may get depends on
+the network: short trainings try several. Images are moved and mirrored, by the same amount for both
+networks, so that few of them last longer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,8 @@ from brpnas.lowrank.repair.saved import Saved
 
 __all__ = ["Distillation"]
 
+_TRIAL = 10
+"""A trial has one of so many steps."""
 _TINY = 1e-12  # features that are all zero have no size to compare with
 
 
@@ -39,20 +42,32 @@ class Distillation:
     Attributes:
         steps: batches, at least one epoch.
         batch: images of each.
-        rate: the greatest learning rate of Adam.
+        rates: greatest learning rates of Adam to choose from, or one.
         temperature: T, that scores are divided by.
         feature_weight: w, the weight of what the last layer sees.
         shift: images are moved by up to this share of their sides, the border mirrored.
         mirror: whether every second image is turned about its vertical axis.
+        most_epochs: fewer steps, where they would see the images more often.
     """
 
     steps: int = 1000
     batch: int = 64
-    rate: float = 1e-3
+    rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
     temperature: float = 4.0
     feature_weight: float = 100.0
     shift: float = 0.125
     mirror: bool = True
+    most_epochs: int = 60
+
+    def trials(self, images: int) -> list[Distillation]:
+        """Return a short training with each rate, for so many images."""
+        steps = math.prod(self.count(images)) // _TRIAL
+        return [replace(self, steps=steps, rates=(rate,)) for rate in self.rates]
+
+    def count(self, images: int) -> tuple[int, int]:
+        """Return how many epochs it takes for so many images, and how many steps each has."""
+        each = max(1, images // self.batch)
+        return min(max(1, round(self.steps / each)), self.most_epochs), each
 
     def train(
         self,
@@ -63,7 +78,7 @@ class Distillation:
         saved: Saved,
         tell: Callable[[int, int], None],
     ) -> nn.Module:
-        """Return what training makes of a network.
+        """Return what training with the first rate makes of a network.
 
         Args:
             original: says what is right.
@@ -75,11 +90,10 @@ class Distillation:
         """
         teacher, student = _ready(original, False), _ready(start, True)
         parameters = [p for p in student.parameters() if p.is_floating_point()]
-        adam = torch.optim.Adam(parameters, lr=self.rate)
+        adam = torch.optim.Adam(parameters, lr=self.rates[0])
         last = last_layer(teacher, images[:1]) if self.feature_weight else None
         ask, answer = WithFeatures(teacher, last), WithFeatures(student, last)
-        each = max(1, len(images) // self.batch)  # steps of an epoch
-        epochs = max(1, round(self.steps / each))
+        epochs, each = self.count(len(images))
         for epoch in range(saved.load(parameters, adam), epochs):
             random = torch.Generator().manual_seed(seed * 100_003 + epoch)
             order = torch.randperm(len(images), generator=random)
@@ -88,7 +102,7 @@ class Distillation:
                 x = self._changed(x, random).contiguous(memory_format=torch.channels_last)
                 done = epoch * each + step
                 for group in adam.param_groups:
-                    group["lr"] = self.rate * _rate((done + 0.5) / (epochs * each))
+                    group["lr"] = self.rates[0] * _rate((done + 0.5) / (epochs * each))
                 with torch.no_grad():
                     wanted = ask(x)
                 adam.zero_grad()
