@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from brpnas.errors import UserError, unknown_name
 from brpnas.foreign import call_function, read_exported, users_code
 from brpnas.images import Normalisation
+from brpnas.models.attention import open_attention
 from brpnas.models.builtin import BUILTIN
 from brpnas.models.exported import as_module
 from brpnas.models.loaded import LoadedModel
@@ -49,6 +50,7 @@ def load_model(spec: str, weights: Path | None = None) -> LoadedModel:
     if weights is not None:
         fill(model.module, read_weights(weights), str(weights), spec)
     model.module.eval().float()
+    model = dataclasses.replace(model, module=open_attention(model.module))
     check_finite(model.module.state_dict(), f"model '{spec}'")
     return model if model.image_shape is None else _tried(model, model.image_shape)
 
