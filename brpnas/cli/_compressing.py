@@ -228,7 +228,7 @@ def _run(
             subject, searched, settings, asked.repair, asked.keep, run.folder, source, progress_bar
         )
     left = [{"layer": name, "reason": why} for name, why in subject.layers.left.items()]
-    counts = {"evaluations": searched.front.evaluated, "surveyed": searched.surveyed}
+    counts = {"evaluations": searched.front.evaluated, "surveyed": len(searched.surveyed)}
     return {**found, "left": left, **counts}
 
 
@@ -242,6 +242,6 @@ def _show(name: str, result: dict[str, Any]) -> None:
     versions_of = counted(len(front), "version")
     title = f"{name}: {versions_of} of the front, {number(result['evaluations'])} evaluated"
     if result["surveyed"]:
-        title += f", {result['surveyed']} more timed"
+        title += f", latencies of {result['surveyed']} others"
     show(f"{title}, in {result['wall_s']} s", ("version", *columns), rows)
     note(f"recipes: {Path(front[0]['recipe']).parent}/VERSION.json")

@@ -45,10 +45,13 @@ class LatencySource:
     Attributes:
         evaluator: of such versions; ``latency_ms`` is among its metrics.
         identity: what makes two of them the same, for the run's record.
+        computed: whether latencies are computed, which takes less than to judge a version, and
+            not measured.
     """
 
     evaluator: Callable[[Subject], Evaluator[LowRankNetwork]]
     identity: Mapping[str, Any]
+    computed: bool = False
 
 
 def check_device(name: str) -> bool:
@@ -95,9 +98,10 @@ def open_device(
         mapping = executor or stack.enter_context(InProcess(retries=0))
 
         def mapped(subject: Subject) -> Evaluator[LowRankNetwork]:
-            return ComputingEvaluator(board, mapping, lambda arch: _mapped(subject, arch))
+            kept = folder / "computed.jsonl"
+            return ComputingEvaluator(board, mapping, lambda arch: _mapped(subject, arch), kept)
 
-        return LatencySource(mapped, board.identity())
+        return LatencySource(mapped, board.identity(), computed=True)
     profile = read_profile(name)
     plan = TimingPlan(rounds=rounds, threads=profile.threads)
     device = stack.enter_context(connect(profile, plan, serial=serial, address=address))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -28,7 +28,7 @@ from brpnas.predictors import PREDICTORS, Prediction, Predictor
 from brpnas.resolver import resolve
 from brpnas.run import Run
 from brpnas.search import FrontProblem, FrontResult, Strategy, search
-from brpnas.search.fronts import FRONT_STRATEGIES, Additive, OptionCosts, least_damage
+from brpnas.search.fronts import FRONT_STRATEGIES, Additive, OptionCosts, least_damage, scout
 from brpnas.spaces import Graph, LowRankNetwork
 
 __all__ = ["COSTS", "SearchSettings", "Searched", "check_target", "search_versions"]
@@ -38,6 +38,9 @@ _SPAN = (0.3, 0.9)
 _NARROW = 0.92
 """Of the target: with one, networks between this share of it and it are searched."""
 _SURVEY = 40
+"""Random versions whose latency is measured, to price options."""
+_SCOUTED = 5
+"""Versions that are computed for each that is judged."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,13 @@ class Searched:
         front: versions that no other one beats.
         original: metrics of the network as it is.
         judge: what they were compared by.
-        surveyed: further versions that were timed, to predict latency.
+        surveyed: latencies of further versions, from which it was predicted, and of the original.
     """
 
     front: FrontResult[LowRankNetwork]
     original: dict[str, float]
     judge: CompressedEvaluator[LowRankNetwork]
-    surveyed: int = 0
+    surveyed: Mapping[LowRankNetwork, float] = field(default_factory=dict)
 
 
 def check_target(subject: Subject, settings: SearchSettings) -> None:
@@ -164,16 +167,22 @@ def search_versions(
         raise UserError(f"the network as it is: {of_dense.error}")
     original = of_dense.metrics
     whole = original[settings.metric]
-    costs = _Costs.of(subject, settings, latencies, whole, bars)
-    problem = _problem(subject, settings, whole, costs.known)
-    additive = Additive(problem, costs.options)
+    if settings.cost == "latency":
+        problem = _problem(subject, settings, whole)
+        assert device is not None and latencies is not None  # noqa: S101, PT018 - checked above
+        costs = _measured_costs(subject, settings, problem, latencies, device.computed, bars)
+    else:
+        known = subject.space.macs if settings.cost == "macs" else subject.space.params
+        problem = _problem(subject, settings, whole, known)
+        costs = counted_costs(subject, settings.cost)
+    additive = Additive(problem, costs)
     _check_reachable(additive, settings)
-    if costs.known is not None:
+    if problem.known is not None:
         judge.stop_below = _floor(judge, additive, settings.span[0])
     strategy = _strategy(subject, settings, problem, costs, run.folder)
     with bars("versions") as bar:
         front = search(problem, strategy, evaluator, settings.budget, run, bar)
-    return Searched(front, original, judge, len(costs.surveyed[0]))
+    return Searched(front, original, judge, costs.measured)
 
 
 def _floor(
@@ -200,48 +209,37 @@ def _check_reachable(additive: Additive, settings: SearchSettings) -> None:
         raise UserError(f"{asked}: the closest {has} {share:.3g} of the original's {settings.cost}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Costs:
-    """What is known of costs before the search.
+def _measured_costs(
+    subject: Subject,
+    settings: SearchSettings,
+    problem: FrontProblem[LowRankNetwork],
+    latencies: Evaluator[LowRankNetwork],
+    computed: bool,
+    bars: Progress,
+) -> OptionCosts:
+    """Measure random versions, to price options; where they are computed, scout near the best."""
+    rounds = _SCOUTED if computed else 0
+    total = _SURVEY + rounds * settings.budget
+    done = 0
+    with bars("versions computed" if computed else "versions timed, to price options") as bar:
 
-    Attributes:
-        options: what each option of each layer costs.
-        known: of a network, where it need not be measured.
-        surveyed: graphs of networks whose costs were measured, and their costs; the network as it
-            is is the first.
-    """
+        def measure(archs: Sequence[LowRankNetwork]) -> Iterator[float]:
+            nonlocal done
+            for one in latencies.evaluate(archs):
+                done += 1
+                bar(done, total)
+                yield float("nan") if one.error else one.metrics[LATENCY]
 
-    options: OptionCosts
-    known: Callable[[LowRankNetwork], float] | None
-    surveyed: tuple[list[Graph], list[float]]
-
-    @classmethod
-    def of(
-        cls,
-        subject: Subject,
-        settings: SearchSettings,
-        latencies: Evaluator[LowRankNetwork] | None,
-        whole: float,
-        bars: Progress,
-    ) -> Self:
-        """Count, or measure a few networks and learn to predict."""
-        space = subject.space
-        if settings.cost != "latency":
-            known = space.macs if settings.cost == "macs" else space.params
-            return cls(counted_costs(subject, settings.cost), known, ([], []))
-        assert latencies is not None  # noqa: S101 - checked by the caller
-        archs = space.draw(_SURVEY, np.random.default_rng(settings.seed))
-        measured = {LowRankNetwork(): whole}
-        with bars("versions timed, to price options") as bar:
-            for done, (arch, one) in enumerate(
-                zip(archs, latencies.evaluate(archs), strict=True), 1
-            ):
-                bar(done, len(archs))
-                if not one.error:
-                    measured[arch] = one.metrics[LATENCY]
-        graphs = [space.graph(arch) for arch in measured]
-        surveyed = graphs, list(measured.values())
-        return cls(priced_costs(subject, measured), None, surveyed)
+        drawn = subject.space.draw(_SURVEY, np.random.default_rng(settings.seed))
+        found = zip(drawn, measure(drawn), strict=True)
+        measured = {LowRankNetwork(): problem.whole}
+        measured |= {arch: one for arch, one in found if np.isfinite(one)}
+        costs = priced_costs(subject, measured)
+        if not computed:
+            return costs
+        scouted = scout(problem, costs, measure, rounds, settings.budget, settings.seed)
+    known = priced_costs(subject, measured | scouted)
+    return replace(known, scouted=tuple(scouted))
 
 
 class _Surveyed(Predictor):
@@ -264,18 +262,20 @@ def _strategy(
     subject: Subject,
     settings: SearchSettings,
     problem: FrontProblem[LowRankNetwork],
-    costs: _Costs,
+    costs: OptionCosts,
     folder: Path,
 ) -> Strategy[LowRankNetwork]:
     """Make a strategy: its constructor gets what it asks for by the names of its parameters."""
     family = PREDICTORS[settings.predictor]
     kind = FRONT_STRATEGIES[settings.strategy]
+    graphs = [subject.space.graph(arch) for arch in costs.measured]
+    measured = list(costs.measured.values())
     offered: Mapping[str, Any] = {
         "budget": settings.budget,
         "iterations": settings.iterations,
         "ranker": family.ranker,
-        "regressor": lambda seed: _Surveyed(family.regressor(seed), *costs.surveyed),
-        "option_costs": costs.options,
+        "regressor": lambda seed: _Surveyed(family.regressor(seed), graphs, measured),
+        "option_costs": costs,
         "trainer": _trainer(subject, settings, problem, costs, folder),
     }
     make = cast(Callable[..., Strategy[LowRankNetwork]], kind)
@@ -286,7 +286,7 @@ def _trainer(
     subject: Subject,
     settings: SearchSettings,
     problem: FrontProblem[LowRankNetwork],
-    costs: _Costs,
+    costs: OptionCosts,
     folder: Path,
 ) -> Callable[[float], Mapping[str, Choice]]:
     """Return what trains the super-network for a share of the cost, each from the one before."""
@@ -302,16 +302,15 @@ def _trainer(
     size = np.mean([option.error for known in subject.space.options.values() for option in known])
     scale = float(size / max(np.mean(np.concatenate([*damages.values()])), 1e-12))
     images, labels = subject.images.fitted
-    additive = Additive(problem, costs.options)
+    additive = Additive(problem, costs)
     network: list[SuperNetwork] = []
     theta = [from_errors({name: (scale * one).tolist() for name, one in damages.items()})]
 
     def train(share: float) -> Mapping[str, Choice]:
         if not network:
-            known = costs.options
-            of_options = {name: values.tolist() for name, values in known.options.items()}
+            of_options = {name: values.tolist() for name, values in costs.options.items()}
             network.append(
-                SuperNetwork(subject.model, subject.factors, options, of_options, known.fixed)
+                SuperNetwork(subject.model, subject.factors, options, of_options, costs.fixed)
             )
         found = train_supernet(
             network[0],

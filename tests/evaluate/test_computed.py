@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from brpnas.devices.fpga.device import FPGADevice, open_fpga
 from brpnas.devices.fpga.sources import SpaceNetwork
+from brpnas.errors import UserError
 from brpnas.evaluate.computed import COMPUTED, ComputingEvaluator
 from brpnas.executors import InProcess
 from brpnas.spaces import NASBench201, NetworkShape
@@ -20,7 +24,7 @@ def _source(text: str) -> SpaceNetwork:
     return SpaceNetwork(SPACE, text, NetworkShape(channels=4, cells_per_stage=1, input_size=8))
 
 
-def _evaluator(device: FPGADevice) -> ComputingEvaluator[str]:  # type: ignore[type-var]
+def _evaluator(device: FPGADevice) -> ComputingEvaluator[str]:
     return ComputingEvaluator(device, InProcess(retries=0), _source)  # type: ignore[arg-type]
 
 
@@ -41,3 +45,31 @@ def test_what_does_not_fit_has_no_latency() -> None:
     )
     assert np.isnan(answer.metrics["latency_ms"])
     assert "does not fit on zedboard" in str(answer.error)
+
+
+def test_what_was_computed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fresh(board: str = "fpga:zedboard") -> ComputingEvaluator[Any]:
+        source: Any = _source
+        return ComputingEvaluator(open_fpga(board), InProcess(retries=0), source, kept)
+
+    kept = tmp_path / "run" / "computed.jsonl"
+    found = [one.metrics for one in fresh().evaluate(CELLS)]
+    whole = kept.read_text()
+    kept.write_text(whole[:-9])  # killed in the second line
+    (second,) = fresh().evaluate(CELLS[1:])
+    assert second.metrics == found[1]
+    (elsewhere,) = fresh("fpga:zc706").evaluate(CELLS[:1])
+    assert elsewhere.metrics["latency_ms"] < found[0]["latency_ms"]
+    monkeypatch.setattr(FPGADevice, "map", lambda *_: pytest.fail("mapped again"))
+    assert [one.metrics for one in fresh().evaluate(CELLS)] == found
+
+
+def test_a_file_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    source: Any = _source
+    kept = tmp_path / "file" / "computed.jsonl"
+    evaluator: ComputingEvaluator[Any] = ComputingEvaluator(
+        open_fpga("fpga:zedboard"), InProcess(retries=0), source, kept
+    )
+    with pytest.raises(UserError, match=r"computed\.jsonl: cannot be written"):
+        list(evaluator.evaluate(CELLS[:1]))

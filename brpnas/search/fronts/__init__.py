@@ -3,6 +3,7 @@
 from brpnas.plugins import Registry, subclass_of
 from brpnas.search.fronts._additive import Additive, OptionCosts
 from brpnas.search.fronts._knapsack import least_damage
+from brpnas.search.fronts._scouting import scout
 from brpnas.search.fronts.brp import BRPFront
 from brpnas.search.fronts.evolution import EvolutionFront
 from brpnas.search.fronts.gradient import GradientFront
@@ -23,6 +24,7 @@ __all__ = [
     "OptionCosts",
     "RandomFront",
     "least_damage",
+    "scout",
 ]
 
 FRONT_STRATEGIES: Registry[type[Strategy[LowRankNetwork]]] = Registry(

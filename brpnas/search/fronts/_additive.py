@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.search.front_problem import FrontProblem
+from brpnas.search.front_problem import FrontProblem, on_front
 from brpnas.search.fronts._calibration import Calibration
 from brpnas.search.fronts._places import Places, Translator, space_of
 from brpnas.spaces.lowrank import LowRankNetwork
@@ -32,12 +32,15 @@ class OptionCosts:
             up; with the network as it is.
         learn: what is known of costs after more networks were measured, of them all; None where
             costs are known.
+        scouted: those of ``measured`` that were chosen for little damage (`scout`): strategies need
+            not guess what cheap networks cost.
     """
 
     options: Mapping[str, NDArray[np.float64]]
     fixed: float
     measured: Mapping[LowRankNetwork, float] = field(default_factory=dict)
     learn: Callable[[Mapping[LowRankNetwork, float]], OptionCosts] | None = None
+    scouted: tuple[LowRankNetwork, ...] = ()
 
 
 class Additive(Translator):
@@ -52,6 +55,7 @@ class Additive(Translator):
             infinite where there is no option.
         damages: of options (`Option.damage`), in the same shape; infinite likewise.
         fixed: share of the whole network's cost that no option changes.
+        scouted: networks of little damage whose costs are known, as shares of the whole's.
 
     Args:
         problem: with the space.
@@ -67,6 +71,7 @@ class Additive(Translator):
         self._names = list(space.options)
         self._whole = problem.whole
         self._before = option_costs.measured
+        self.scouted = {arch: self._before[arch] / self._whole for arch in option_costs.scouted}
         self._learn_prices = option_costs.learn
         self._calibration = Calibration()
         self._price(option_costs)
@@ -105,6 +110,27 @@ class Additive(Translator):
     def sum_for(self, share: float) -> float:
         """Return the sum that means this share."""
         return self._calibration.sum_for(share)
+
+    def best_scouted(self, count: int, span: tuple[float, float]) -> list[LowRankNetwork]:
+        """Return scouted networks of little damage: of the front, then of what is behind it.
+
+        Args:
+            count: the greatest number of them.
+            span: of the costs that they have, and are spread over; see `spread`.
+        """
+        archs = list(self.scouted)
+        shares = np.array(list(self.scouted.values()))
+        damages = self.damage(self.places(archs)).sum(-1)
+        left = np.flatnonzero((shares >= span[0]) & (shares <= span[1] * (1 + 1e-9)))
+        if not len(left):
+            return [archs[row] for row in spread(shares, count, span)]
+        best: list[int] = []
+        while len(left) and len(best) < count:
+            front = on_front(shares[left], -damages[left])
+            rows = left[front]
+            best += rows[spread(shares[rows], count - len(best), span)].tolist()
+            left = left[~front]
+        return [archs[row] for row in best]
 
     def damage(self, places: Places) -> NDArray[np.float64]:
         """Return the damage of each layer, of places (..., layers), in their shape."""

@@ -25,7 +25,8 @@ class Planned(Strategy[LowRankNetwork]):
     """Asks for networks that come of costs and damages alone, at costs spread over the span.
 
     All at once where costs are known beforehand; else in four rounds, each by what the networks
-    before it cost. Of accuracy it learns nothing.
+    before it cost. Of accuracy it learns nothing. Where networks were scouted, these are what it
+    asks for: those of the least damage at each cost.
 
     Attributes:
         origin: of its networks, in the trace.
@@ -48,7 +49,8 @@ class Planned(Strategy[LowRankNetwork]):
     ) -> None:
         self._problem = problem
         self._additive = Additive(problem, option_costs)
-        rounds = 1 if problem.known is not None else min(_ROUNDS, budget)
+        at_once = problem.known is not None or self._additive.scouted
+        rounds = 1 if at_once else min(_ROUNDS, budget)
         self._sizes = [len(part) for part in np.array_split(np.arange(budget), rounds)]
         self._iteration = -1
         self._plan: list[Candidate[LowRankNetwork]] = []
@@ -76,11 +78,19 @@ class Planned(Strategy[LowRankNetwork]):
     def _new_round(self, size: int) -> None:
         if self._iteration:
             self._additive.learn(self._shares)
+        if self._additive.scouted:
+            chosen = self._additive.best_scouted(size, self._problem.span)
+        else:
+            chosen = self._solved(size)
+        self._plan = [Candidate(arch, self.origin, self._iteration) for arch in chosen]
+        self._asked.update(chosen)
+
+    def _solved(self, size: int) -> list[LowRankNetwork]:
+        """Return new networks, spread over the span."""
         places = self._networks(self._additive)
         archs = self._additive.archs(places)
         new = [row for row, arch in enumerate(archs) if arch not in self._asked]
-        if new:
-            rows = spread(self._additive.shares(places[new]), size, self._problem.span)
-            chosen = [archs[new[row]] for row in rows]
-            self._plan = [Candidate(arch, self.origin, self._iteration) for arch in chosen]
-            self._asked.update(chosen)
+        if not new:
+            return []
+        rows = spread(self._additive.shares(places[new]), size, self._problem.span)
+        return [archs[new[row]] for row in rows]

@@ -120,9 +120,7 @@ class BRPFront(Strategy[LowRankNetwork]):
     def _new_round(self, size: int) -> None:
         """Plan the networks of a round."""
         if not self._iteration:
-            solved = self._solved()
-            rows = spread(self._additive.shares(solved), -(-size // 2), self._problem.span)
-            self._take(self._additive.archs(solved[rows]), "knapsack")
+            self._take(self._first(-(-size // 2)), "knapsack")
             self._take_random(size - len(self._plan))
             return
         if self._problem.known is None:
@@ -168,6 +166,14 @@ class BRPFront(Strategy[LowRankNetwork]):
         rows = self._rng.permutation(len(archs))[:size]
         self._take([archs[row] for row in rows], "random")
 
+    def _first(self, size: int) -> list[LowRankNetwork]:
+        """Return networks to begin with, spread over the span."""
+        if self._additive.scouted:
+            return self._additive.best_scouted(size, self._problem.span)
+        solved = self._solved()
+        rows = spread(self._additive.shares(solved), size, self._problem.span)
+        return self._additive.archs(solved[rows])
+
     def _solved(self) -> Places:
         """The best networks if damages added up, shape (networks, layers)."""
         return least_damage(self._additive, self._problem.span[1])
@@ -178,6 +184,9 @@ class BRPFront(Strategy[LowRankNetwork]):
         Costs lie within the span, as far as they add up.
         """
         parents = [self._best()]
+        if self._additive.scouted:
+            scouted = self._additive.best_scouted(_PER_KNAPSACK, self._problem.span)
+            parents.append(self._additive.places(scouted))
         for _ in range(rescaled):
             sigma = self._rng.uniform(0, _SIGMA)
             scale = self._weights * np.exp(sigma * self._rng.standard_normal(len(self._weights)))
@@ -247,6 +256,14 @@ class BRPFront(Strategy[LowRankNetwork]):
         """Return shares of the whole's cost: known, predicted, or as if costs added up."""
         if self._problem.known is not None:
             return self._problem.known_shares(archs)
+        scouted = self._additive.scouted
+        predicted = self._predicted_costs(archs, graphs).tolist()
+        shares = [scouted.get(arch, one) for arch, one in zip(archs, predicted, strict=True)]
+        return np.array(shares)
+
+    def _predicted_costs(
+        self, archs: Sequence[LowRankNetwork], graphs: Sequence[Graph]
+    ) -> NDArray[np.float64]:
         seed, whole = int(self._rng.integers(2**31)), self._problem.whole
         try:
             known = [self._space.graph(arch) for arch in self._shares]

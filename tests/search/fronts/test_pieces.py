@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from brpnas.search.fronts._gain import area_gains, choose
 from brpnas.search.fronts._knapsack import least_damage
 from brpnas.search.fronts._places import dense_first, dense_last
 from brpnas.search.fronts._relation import layer_weights
+from brpnas.search.fronts._scouting import scout
 from brpnas.search.fronts._variation import cross, mutate
 from brpnas.spaces import LowRankNetwork
 from brpnas.testing import SyntheticFront
@@ -166,3 +170,63 @@ def test_calibration_rises_and_is_undone() -> None:
     assert [made.sum_for(float(cost)) for cost in made.costs(at)] == pytest.approx(at, rel=1e-5)
     assert made.costs(3.0) == pytest.approx(1.5, abs=0.1)
     assert (Calibration().costs(at) == at).all()
+
+
+class _Uneven:
+    """Costs that differ by chance from what adds up, as multipliers do that do not divide."""
+
+    def __init__(self) -> None:
+        self.front = SyntheticFront(6, known=False)
+        self.asked: list[LowRankNetwork] = []
+        drawn = self.front.space.sample(30, np.random.default_rng(0))
+        measured = {arch: self.cost(arch) for arch in (LowRankNetwork(), *drawn)}
+        self.costs = dataclasses.replace(self.front.option_costs, measured=measured)
+
+    def cost(self, arch: LowRankNetwork) -> float:
+        chances = [zlib.crc32(f"{one}".encode()) % 7 / 7 for one in arch.replaced]
+        return float(self.front.space.macs(arch) * (1 + 0.1 * sum(chances)))
+
+    def measure(self, archs: Sequence[LowRankNetwork]) -> list[float]:
+        self.asked += archs
+        return [math.nan if place == 3 else self.cost(arch) for place, arch in enumerate(archs)]
+
+
+def test_scouting_finds_what_is_cheap_by_chance() -> None:
+    costs = _Uneven()
+    problem, plain = costs.front.problem, Additive(costs.front.problem, costs.costs)
+    found = scout(problem, costs.costs, costs.measure, 4, 30, seed=0)
+    assert len(costs.asked) == len(set(costs.asked)) == 120
+    assert len(found) == 116  # but for those that failed
+    assert all(found[arch] == costs.cost(arch) for arch in found)
+    solved = least_damage(plain, problem.span[1])
+    solved = solved[spread(plain.shares(solved), 120, problem.span)]
+    fronts = []
+    for archs in (list(found), plain.archs(solved)):
+        damages = plain.damage(plain.places(archs)).sum(1)
+        least = np.quantile(damages, np.linspace(0.1, 0.9, 9))
+        fronts.append((damages, np.array([costs.cost(arch) for arch in archs]), least))
+    at = fronts[1][2]
+    (scouted, sums) = ([cost[damages <= one].min() for one in at] for damages, cost, _ in fronts)
+    assert np.median(np.array(scouted) / np.array(sums)) < 0.98
+    again = scout(problem, costs.costs, costs.measure, 4, 30, seed=0)
+    assert list(again) == list(found)
+
+
+def test_what_was_scouted_is_chosen_by_its_cost() -> None:
+    costs = _Uneven()
+    archs = tuple(costs.costs.measured)[1:]
+    known = Additive(costs.front.problem, dataclasses.replace(costs.costs, scouted=archs))
+    span = (0.2, 0.9)
+    whole = costs.front.problem.whole
+    inside = [arch for arch in archs if span[0] <= costs.cost(arch) / whole <= span[1]]
+    damages = known.damage(known.places(inside)).sum(1)
+    shares = np.array([costs.cost(arch) / whole for arch in inside])
+    front = {arch for arch, on in zip(inside, on_front(shares, -damages), strict=True) if on}
+    assert set(known.best_scouted(len(front), span)) == front
+    assert set(known.best_scouted(3, span)) < front
+    more = known.best_scouted(len(front) + 2, span)
+    assert set(more[: len(front)]) == front
+    assert set(more) <= set(inside)
+    assert len(set(more)) == len(more) == len(front) + 2
+    (nearest,) = known.best_scouted(3, (0.001, 0.01))
+    assert costs.cost(nearest) == min(costs.cost(arch) for arch in archs)

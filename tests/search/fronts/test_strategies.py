@@ -259,3 +259,35 @@ def test_nothing_to_replace() -> None:
     problem = FrontProblem(space, "accuracy_pct", "macs", 1.0)
     with pytest.raises(UserError, match="nothing to search"):
         EvolutionFront(problem, 0, 10)
+
+
+def scouted(front: SyntheticFront, count: int) -> OptionCosts:
+    """Return costs of a front's networks, where a third of them are a tenth cheaper by chance."""
+    solved = walk(Knapsack(front.problem, 0, count, front.option_costs), front)
+    archs = sorted([LowRankNetwork(), *(one.arch for one in solved)], key=front.space.macs)
+    measured = {
+        arch: front.space.macs(arch) * (0.9 if place % 3 == 2 else 1.0)
+        for place, arch in enumerate(archs)
+    }
+    return dataclasses.replace(front.option_costs, measured=measured, scouted=tuple(archs[:-1]))
+
+
+@pytest.mark.parametrize("kind", [Knapsack, Greedy])
+def test_what_was_scouted_is_asked_for_at_once(kind: type[Any]) -> None:
+    front = SyntheticFront(12, known=False)
+    costs = scouted(front, 60)
+    asked = [one.arch for one in kind(front.problem, 0, 20, costs).ask(100)]
+    assert len(asked) == 20
+    assert set(asked) <= set(costs.scouted)
+    cheap = [costs.measured[arch] < front.space.macs(arch) for arch in asked]
+    assert sum(cheap) > 15
+
+
+def test_brp_knows_what_was_scouted() -> None:
+    front = SyntheticFront(6, known=False)
+    costs = scouted(front, 60)
+    strategy = BRPFront(front.problem, 0, 30, linear, linear, 3, costs)
+    first = [one.arch for one in strategy.ask(100) if one.origin == "knapsack"]
+    assert set(first) <= set(costs.scouted)
+    found = strategy._costs(list(costs.scouted), [front.space.graph(a) for a in costs.scouted])
+    assert found.tolist() == [costs.measured[a] / front.problem.whole for a in costs.scouted]
