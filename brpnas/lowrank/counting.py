@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from brpnas.evaluating import evaluating
@@ -28,8 +29,14 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
         example: an input with its batch dimension; the whole batch counts.
     """
     counter = FlopCounterMode(display=False)
-    with evaluating(model), torch.no_grad(), _layer_by_layer(), counter:
-        model(example)
+    # As in training, even of frozen parameters: else torch may compute a linear layer as it does
+    # products of activations, and the counter trips over a parameter that a module gets as input.
+    trained = {
+        name: one.detach().requires_grad_(one.is_floating_point())
+        for name, one in model.named_parameters()
+    }
+    with evaluating(model), torch.enable_grad(), _layer_by_layer(), counter:
+        functional_call(model, trained, (example,))
     counts = counter.get_flop_counts().get("Global", {})
     return sum(int(counts.get(kind, 0)) for kind in _WITH_WEIGHTS) // 2
 

@@ -33,6 +33,40 @@ def test_transformer_layer_by_hand_where_torch_has_a_faster_way(frozen: bool) ->
     assert model.training
 
 
+class _Queried(nn.Module):
+    """A linear layer of what the network itself has learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.linear = nn.Parameter(torch.ones(1, 4)), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.linear(self.query.expand(len(x), -1))
+        return scores
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_linear_layer_of_turned_tokens(frozen: bool) -> None:
+    """Not contiguous, so that torch has another way for frozen weights."""
+    conv, linear = nn.Conv2d(3, 8, 2, 2), nn.Linear(8, 5)
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.linear = conv, linear
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.linear(self.conv(x).flatten(2).transpose(1, 2)).mean(1)
+            return scores
+
+    model = Turned().requires_grad_(not frozen)
+    assert count_macs(model, torch.zeros(1, 3, 8, 8)) == 16 * (3 * 4 * 8 + 8 * 5)
+
+
+def test_parameters_as_inputs() -> None:
+    assert count_macs(_Queried(), torch.zeros(5, 2)) == 5 * 4 * 3
+
+
 def test_all_of_a_vision_transformer_is_in_its_layers(vit: nn.Module, images: Tensor) -> None:
     layers = find_layers(vit, images[:1])
     assert count_macs(vit, images[:1]) == sum(one.macs for one in layers.shapes.values())
