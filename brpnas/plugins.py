@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from brpnas.errors import UserError, one_line
 
-__all__ = ["Registry", "call_with", "subclass_of"]
+__all__ = ["Registry", "asks_for", "call_with", "subclass_of"]
 
 T = TypeVar("T")
 
@@ -147,6 +147,11 @@ def subclass_of(base: type) -> Callable[[str, Any], Any]:
         return found
 
     return read
+
+
+def asks_for(make: Callable[..., object], name: str) -> bool:
+    """Tell whether `call_with` would give it what is offered under a name."""
+    return name in inspect.signature(make).parameters
 
 
 def call_with(make: Callable[..., T], *arguments: object, **offered: object) -> T:

@@ -23,7 +23,7 @@ from brpnas.lowrank import DENSE, Choice
 from brpnas.lowrank.costs import Budget
 from brpnas.lowrank.gradient import from_errors, train_supernet
 from brpnas.lowrank.supernet import SuperNetwork
-from brpnas.plugins import call_with
+from brpnas.plugins import asks_for, call_with
 from brpnas.predictors import PREDICTORS, Prediction, Predictor
 from brpnas.resolver import resolve
 from brpnas.run import Run
@@ -170,7 +170,10 @@ def search_versions(
     if settings.cost == "latency":
         problem = _problem(subject, settings, whole)
         assert device is not None and latencies is not None  # noqa: S101, PT018 - checked above
-        costs = _measured_costs(subject, settings, problem, latencies, device.computed, bars)
+        # Of no use to what draws versions by chance.
+        scouts = device.computed and asks_for(FRONT_STRATEGIES[settings.strategy], "option_costs")
+        rounds = _SCOUTED if scouts else 0
+        costs = _measured_costs(subject, settings, problem, latencies, rounds, bars)
     else:
         known = subject.space.macs if settings.cost == "macs" else subject.space.params
         problem = _problem(subject, settings, whole, known)
@@ -214,14 +217,13 @@ def _measured_costs(
     settings: SearchSettings,
     problem: FrontProblem[LowRankNetwork],
     latencies: Evaluator[LowRankNetwork],
-    computed: bool,
+    rounds: int,
     bars: Progress,
 ) -> OptionCosts:
-    """Measure random versions, to price options; where they are computed, scout near the best."""
-    rounds = _SCOUTED if computed else 0
+    """Measure random versions, to price options, and scout for some rounds near the best."""
     total = _SURVEY + rounds * settings.budget
     done = 0
-    with bars("versions computed" if computed else "versions timed, to price options") as bar:
+    with bars("latencies of versions") as bar:
 
         def measure(archs: Sequence[LowRankNetwork]) -> Iterator[float]:
             nonlocal done
@@ -235,7 +237,7 @@ def _measured_costs(
         measured = {LowRankNetwork(): problem.whole}
         measured |= {arch: one for arch, one in found if np.isfinite(one)}
         costs = priced_costs(subject, measured)
-        if not computed:
+        if not rounds:
             return costs
         scouted = scout(problem, costs, measure, rounds, settings.budget, settings.seed)
     known = priced_costs(subject, measured | scouted)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from brpnas.compressing.costs import LatencySource
 from brpnas.compressing.searching import Searched, SearchSettings, check_target, search_versions
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.errors import UserError
 from brpnas.evaluate.compressed import CompressedEvaluator
+from brpnas.evaluate.evaluator import Evaluation, Evaluator
 from brpnas.run import Run
 from brpnas.search.fronts import FRONT_STRATEGIES
+from brpnas.spaces.lowrank import LowRankNetwork, LowRankSpace
 
 
 def _search(subject: Subject, folder: Path, bars: Progress, **settings: Any) -> Searched:
@@ -90,6 +94,57 @@ def test_target_out_of_reach_says_the_closest(subject: Subject, cost: str) -> No
     assert str(raised.value) == said
     check_target(subject, SearchSettings(cost=cost, target=closest + 0.001))
     check_target(subject, SearchSettings(cost="latency", target=0.01))  # found out by the search
+
+
+class _OnPaper(Evaluator[LowRankNetwork]):
+    """A device that is computed: a version whose name's length is even is a tenth quicker."""
+
+    metrics = ("latency_ms",)
+
+    def __init__(self, space: LowRankSpace) -> None:
+        self._space = space
+        self.asked: list[LowRankNetwork] = []
+
+    def evaluate(self, archs: Sequence[LowRankNetwork]) -> Iterator[Evaluation]:
+        for arch in archs:
+            self.asked.append(arch)
+            quick = 1.0 - 0.1 * (len(str(arch)) % 2)
+            yield Evaluation({"latency_ms": quick * self._space.macs(arch) / 1e6})
+
+
+@pytest.mark.parametrize(
+    ("strategy", "computed", "surveyed"),
+    [
+        ("knapsack", True, 40 + 5 * 6),
+        ("brp", True, 40 + 5 * 6),
+        ("random", True, 40),
+        ("knapsack", False, 40),
+    ],
+)
+def test_versions_are_computed_near_the_best(
+    subject: Subject,
+    tmp_path: Path,
+    bars: Progress,
+    strategy: str,
+    computed: bool,
+    surveyed: int,
+) -> None:
+    devices: list[_OnPaper] = []
+
+    def evaluator(subject: Subject) -> _OnPaper:
+        devices.append(_OnPaper(subject.space))
+        return devices[-1]
+
+    settings = SearchSettings(strategy, "gp", "latency", 6, 2)
+    source = LatencySource(evaluator, {"name": "paper"}, computed)
+    with Run(tmp_path, {}, seed=0) as run:
+        searched = search_versions(subject, settings, source, run, bars)
+    (device,) = devices
+    assert len(searched.surveyed) == 1 + surveyed
+    assert len(device.asked) == 1 + surveyed + searched.front.evaluated
+    known = [subject.space.parse(step.arch) in searched.surveyed for step in run.steps]
+    if strategy == "knapsack":
+        assert all(known) == computed
 
 
 def test_latency_of_no_device_is_the_users_error(

@@ -266,8 +266,10 @@ class BRPFront(Strategy[LowRankNetwork]):
     ) -> NDArray[np.float64]:
         seed, whole = int(self._rng.integers(2**31)), self._problem.whole
         try:
-            known = [self._space.graph(arch) for arch in self._shares]
-            costs = np.array(list(self._shares.values())) * whole
+            # The regressor has been told of what was scouted.
+            new = [arch for arch in self._shares if arch not in self._additive.scouted]
+            known = [self._space.graph(arch) for arch in new]
+            costs = np.array([self._shares[arch] for arch in new]) * whole
             return self._regressor(seed).fit(known, costs).predict(graphs).mean / whole
         except UserError as error:
             _log.warning("%s adds up in round %d: %s", self._problem.cost, self._iteration, error)
