@@ -28,15 +28,22 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
         model: run in evaluation mode, and left as it was.
         example: an input with its batch dimension; the whole batch counts.
     """
+    try:
+        return _count(model, example, trained=True)
+    except RuntimeError:  # it changes in place what gradients need
+        return _count(model, example, trained=False)
+
+
+def _count(model: nn.Module, example: Tensor, *, trained: bool) -> int:
     counter = FlopCounterMode(display=False)
     # As in training, even of frozen parameters: else torch may compute a linear layer as it does
     # products of activations, and the counter trips over a parameter that a module gets as input.
-    trained = {
-        name: one.detach().requires_grad_(one.is_floating_point())
+    parameters = {
+        name: one.detach().requires_grad_(trained and one.is_floating_point())
         for name, one in model.named_parameters()
     }
-    with evaluating(model), torch.enable_grad(), _layer_by_layer(), counter:
-        functional_call(model, trained, (example,))
+    with evaluating(model), torch.set_grad_enabled(trained), _layer_by_layer(), counter:
+        functional_call(model, parameters, (example,))
     counts = counter.get_flop_counts().get("Global", {})
     return sum(int(counts.get(kind, 0)) for kind in _WITH_WEIGHTS) // 2
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 __all__ = ["Attention", "open_attention"]
 
@@ -18,7 +20,7 @@ def open_attention(model: nn.Module) -> nn.Module:
     """Return a network with `Attention` in the place of each `torch.nn.MultiheadAttention`.
 
     Those with inputs of several sizes, or with keys and values of their own, stay as they are, as
-    do subclasses and what has hooks.
+    do subclasses and what is pruned, parametrised or has hooks.
 
     Args:
         model: is changed; its parameters are kept, under the names of the new layers.
@@ -34,18 +36,27 @@ def open_attention(model: nn.Module) -> nn.Module:
         # Their fast paths read the weights of all layers inside themselves.
         if opened and isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
-        if isinstance(module, nn.TransformerEncoder):
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and any(
+            isinstance(inner, Attention) for inner in module.modules()
+        ):
             module.use_nested_tensor = False
     return model
 
 
 def _opens(module: nn.Module | None) -> bool:
+    if type(module) is not nn.MultiheadAttention or not module._qkv_same_embed_dim:
+        return False
+    # What is pruned or parametrised has hooks, or weights that are no parameters.
+    weights = (module.in_proj_weight, module.out_proj.weight)
+    biases = (module.in_proj_bias, module.out_proj.bias)
+    kept = [*weights, *(bias for bias in biases if bias is not None)]
     return (
-        type(module) is nn.MultiheadAttention
-        and module._qkv_same_embed_dim
+        all(isinstance(one, nn.Parameter) for one in kept)
+        and type(module.out_proj) is NonDynamicallyQuantizableLinear
         and module.bias_k is None
         and not module.add_zero_attn
-        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not any(one._forward_hooks or one._forward_pre_hooks for one in module.modules())
     )
 
 
@@ -65,8 +76,13 @@ class Attention(nn.Module):
     def __init__(self, module: nn.MultiheadAttention) -> None:
         super().__init__()
         width = module.embed_dim
-        self.embed_dim, self.num_heads = width, module.num_heads
-        self.batch_first, self._qkv_same_embed_dim = module.batch_first, True
+        self.num_heads, self.head_dim = module.num_heads, module.head_dim
+        self.batch_first = module.batch_first
+        # For modules that read them.
+        self.embed_dim = self.kdim = self.vdim = width
+        self._qkv_same_embed_dim, self.add_zero_attn = True, False
+        self.bias_k = self.bias_v = None
+        self.q_proj_weight = self.k_proj_weight = self.v_proj_weight = None
         self.dropout = module.dropout
         biased = module.in_proj_bias is not None
         self.in_proj = nn.Linear(width, 3 * width, biased, device="meta")
@@ -106,16 +122,22 @@ class Attention(nn.Module):
             query, key, value = self._turned(query, key, value)
         q, k, v = (self._heads(x) for x in self._projected(query, key, value))
         mask = _bias(attn_mask, key_padding_mask, q)
-        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-        weights = (scores if mask is None else scores + mask).softmax(-1)
-        weights = nn.functional.dropout(weights, self.dropout, self.training)
-        y = self.out_proj((weights @ v).transpose(1, 2).flatten(2))
-        shown = weights.mean(1) if average_attn_weights else weights
+        dropout = self.dropout if self.training else 0.0
+        shown = None
+        if need_weights:
+            scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_dim)
+            weights = (scores if mask is None else scores + mask).softmax(-1)
+            weights = F.dropout(weights, dropout)
+            shown = weights.mean(1) if average_attn_weights else weights
+            y = weights @ v
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, mask, dropout)
+        y = self.out_proj(y.transpose(1, 2).flatten(2))
         if not batched:
-            y, shown = y[0], shown[0]
+            y, shown = y[0], None if shown is None else shown[0]
         elif not self.batch_first:
             y = y.transpose(0, 1)
-        return y, shown if need_weights else None
+        return y, shown
 
     def _turned(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Put the batch first; what was the same stays the same."""
@@ -130,7 +152,7 @@ class Attention(nn.Module):
             return tuple(self.in_proj(x).chunk(3, -1)[at] for at, x in inputs)
         weights = self.in_proj.weight.chunk(3)
         biases = (None,) * 3 if self.in_proj.bias is None else self.in_proj.bias.chunk(3)
-        return tuple(nn.functional.linear(x, weights[at], biases[at]) for at, x in inputs)
+        return tuple(F.linear(x, weights[at], biases[at]) for at, x in inputs)
 
     def _heads(self, x: Tensor) -> Tensor:
         """Split (batch, tokens, width) into (batch, heads, tokens, width of a head)."""

@@ -63,6 +63,21 @@ def test_linear_layer_of_turned_tokens(frozen: bool) -> None:
     assert count_macs(model, torch.zeros(1, 3, 8, 8)) == 16 * (3 * 4 * 8 + 8 * 5)
 
 
+class _InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.linear(x).chunk(2, 1)
+        scores: Tensor = one.relu_() + other
+        return scores
+
+
+def test_views_that_are_changed_in_place() -> None:
+    assert count_macs(_InPlace(), torch.zeros(5, 4)) == 5 * 4 * 6
+
+
 def test_parameters_as_inputs() -> None:
     assert count_macs(_Queried(), torch.zeros(5, 2)) == 5 * 4 * 3
 

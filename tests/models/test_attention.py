@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from brpnas.lowrank import Choice, Factors, find_layers, replace
 from brpnas.models.attention import Attention, open_attention
@@ -61,6 +62,27 @@ def test_without_a_batch() -> None:
         torch.testing.assert_close(one, other)
 
 
+def test_as_before_in_training_where_nothing_is_dropped_and_copied() -> None:
+    before = attention(batch_first=True).train()
+    after = copy.deepcopy(opened(before))
+    assert after.training
+    assert set(after.state_dict()) == {
+        f"{part}_proj.{kind}" for part in ("in", "out") for kind in ("weight", "bias")
+    }
+    x = torch.randn(2, TOKENS, WIDTH)
+    torch.testing.assert_close(after(x, x, x)[0], before(x, x, x)[0])
+
+
+def test_what_sees_no_key_is_zero_as_before() -> None:
+    before, x = attention(batch_first=True), torch.randn(2, TOKENS, WIDTH)
+    hidden = torch.tensor([[True], [False]]).expand(2, TOKENS)
+    call = {"key_padding_mask": hidden, "need_weights": False}
+    with torch.no_grad():
+        wanted = before(x, x, x, **call)[0]
+        assert wanted.isfinite().all()
+        torch.testing.assert_close(opened(before)(x, x, x, **call)[0], wanted)
+
+
 class _Reads(nn.Module):
     """Reads the weights itself, as if they were its own."""
 
@@ -69,9 +91,12 @@ class _Reads(nn.Module):
         self.attention = attention()
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(
-            x, self.attention.in_proj_weight, self.attention.in_proj_bias
-        ).mean(1)
+        a, x = self.attention, x.transpose(0, 1)
+        scores, _ = nn.functional.multi_head_attention_forward(
+            *(x, x, x, a.embed_dim, a.num_heads, a.in_proj_weight, a.in_proj_bias, a.bias_k),
+            *(a.bias_v, a.add_zero_attn, a.dropout, a.out_proj.weight, a.out_proj.bias, False),
+        )
+        return scores.mean(0)
 
 
 def test_modules_that_read_the_weights_still_do() -> None:
@@ -84,9 +109,23 @@ def test_modules_that_read_the_weights_still_do() -> None:
     assert layers.left["attention.in_proj"].startswith("never called")
 
 
+def pruned() -> nn.Module:
+    module = attention()
+    prune.l1_unstructured(module.out_proj, "weight", 0.5)  # type: ignore[no-untyped-call]
+    return module
+
+
+def normed() -> nn.Module:
+    module = attention()
+    parametrizations.weight_norm(module.out_proj)
+    return module
+
+
 @pytest.mark.parametrize(
     "module",
     [
+        pruned(),
+        normed(),
         nn.MultiheadAttention(WIDTH, HEADS, kdim=5),
         nn.MultiheadAttention(WIDTH, HEADS, add_bias_kv=True),
         nn.MultiheadAttention(WIDTH, HEADS, add_zero_attn=True),
