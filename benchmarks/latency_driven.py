@@ -65,6 +65,7 @@ def main() -> None:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     tried: dict[str, Tried] = {}
+    surveyed: Mapping[LowRankNetwork, float] = {}
     with contextlib.ExitStack() as stack:
         device = open_device(options.device, options.out, stack, print, rounds=options.rounds)
         for cost in ("macs", "latency"):
@@ -74,15 +75,15 @@ def main() -> None:
                 options.strategy, options.predictor, cost, options.budget, seed=options.seed
             )
             searched = search_versions(subject, settings, device, run, no_bars)
+            # What was computed stays as it is; what was timed is timed again, in turns.
+            surveyed = searched.surveyed if device.computed else {}
             found = (subject.space.parse(step.arch) for step in run.steps)
             tried[cost] = Tried(list(found), [step.metrics["fidelity"] for step in run.steps])
     with contextlib.ExitStack() as stack:
         again = options.out / "in_turns"
         again.mkdir(exist_ok=True)
         device = open_device(options.device, again, stack, print, rounds=4 * options.rounds)
-        # What was computed stays as it is; what was timed is timed again, in turns.
-        more = searched.surveyed if device.computed else {}
-        report = compare(subject, device, tried, options.predictor, more)
+        report = compare(subject, device, tried, options.predictor, surveyed)
     (options.out / "latency_driven.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     draw(report, options.device, options.out / "latency_driven.png")
@@ -101,7 +102,7 @@ def compare(
     device: LatencySource,
     tried: dict[str, Tried],
     predictor: str,
-    more: Mapping[LowRankNetwork, float],
+    surveyed: Mapping[LowRankNetwork, float],
 ) -> dict[str, Any]:
     """Measure all in turns, test the best at each latency, and judge predictions."""
     assert subject.images.test is not None
@@ -137,7 +138,7 @@ def compare(
     report["at_equal_fidelity"] = saved(tried, latencies)
     # Of versions that were searched for multiply-accumulates, this space may not have the options.
     offered = {arch: latencies[arch] for arch in (dense, *survey, *tried["latency"].archs)}
-    offered = {**more, **offered}
+    offered = {**surveyed, **offered}
     return report | predicted(subject.space, tried["latency"], offered, predictor)
 
 

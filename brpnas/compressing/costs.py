@@ -99,7 +99,7 @@ def open_device(
 
         def mapped(subject: Subject) -> Evaluator[LowRankNetwork]:
             kept = folder / "computed.jsonl"
-            return ComputingEvaluator(board, mapping, lambda arch: _mapped(subject, arch), kept)
+            return ComputingEvaluator(board, mapping, lambda arch: _Mapped(subject, arch), kept)
 
         return LatencySource(mapped, board.identity(), computed=True)
     profile = read_profile(name)
@@ -157,9 +157,20 @@ class _Converted(_Built):
         return convert(self.module(), self.example, self.name)
 
 
+class _Mapped(_Built):
+    """The version as layers of an FPGA; it is built when they are asked for."""
+
+    def __call__(self) -> Network:
+        """Return the layers."""
+        return network_of(self.module(), self.example, self.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Sent, (self.name, self.key, self())  # to workers, without the subject
+
+
 @dataclass(frozen=True)
-class _Mapped:
-    """The version as layers of an FPGA, which goes to workers."""
+class _Sent:
+    """The layers of an FPGA."""
 
     name: str
     key: str
@@ -168,11 +179,6 @@ class _Mapped:
     def __call__(self) -> Network:
         """Return the layers."""
         return self.network
-
-
-def _mapped(subject: Subject, arch: LowRankNetwork) -> _Mapped:
-    built = _Built(subject, arch)
-    return _Mapped(built.name, built.key, network_of(built.module(), built.example, built.name))
 
 
 def counted_costs(subject: Subject, cost: str) -> OptionCosts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -94,7 +94,7 @@ class Searched:
         front: versions that no other one beats.
         original: metrics of the network as it is.
         judge: what they were compared by.
-        surveyed: latencies of further versions, from which it was predicted, and of the original.
+        surveyed: latencies of further versions, which were found to predict others.
     """
 
     front: FrontResult[LowRankNetwork]
@@ -170,22 +170,23 @@ def search_versions(
     if settings.cost == "latency":
         problem = _problem(subject, settings, whole)
         assert device is not None and latencies is not None  # noqa: S101, PT018 - checked above
-        # Of no use to what draws versions by chance.
-        scouts = device.computed and asks_for(FRONT_STRATEGIES[settings.strategy], "option_costs")
+        scouts = device.computed and asks_for(FRONT_STRATEGIES[settings.strategy], "scouted")
         rounds = _SCOUTED if scouts else 0
-        costs = _measured_costs(subject, settings, problem, latencies, rounds, bars)
+        costs, scouted = _measured_costs(subject, settings, problem, latencies, rounds, bars)
     else:
         known = subject.space.macs if settings.cost == "macs" else subject.space.params
         problem = _problem(subject, settings, whole, known)
-        costs = counted_costs(subject, settings.cost)
+        costs, scouted = counted_costs(subject, settings.cost), ()
     additive = Additive(problem, costs)
     _check_reachable(additive, settings)
     if problem.known is not None:
         judge.stop_below = _floor(judge, additive, settings.span[0])
-    strategy = _strategy(subject, settings, problem, costs, run.folder)
+    strategy = _strategy(subject, settings, problem, costs, scouted, run.folder)
     with bars("versions") as bar:
         front = search(problem, strategy, evaluator, settings.budget, run, bar)
-    return Searched(front, original, judge, costs.measured)
+    asked = {str(dense), *(step.arch for step in run.steps)}
+    more = {arch: cost for arch, cost in costs.measured.items() if str(arch) not in asked}
+    return Searched(front, original, judge, more)
 
 
 def _floor(
@@ -219,8 +220,12 @@ def _measured_costs(
     latencies: Evaluator[LowRankNetwork],
     rounds: int,
     bars: Progress,
-) -> OptionCosts:
-    """Measure random versions, to price options, and scout for some rounds near the best."""
+) -> tuple[OptionCosts, tuple[LowRankNetwork, ...]]:
+    """Measure random versions, to price options, and scout for some rounds near the best.
+
+    Returns:
+        What is known of costs, and what was scouted.
+    """
     total = _SURVEY + rounds * settings.budget
     done = 0
     with bars("latencies of versions") as bar:
@@ -238,10 +243,9 @@ def _measured_costs(
         measured |= {arch: one for arch, one in found if np.isfinite(one)}
         costs = priced_costs(subject, measured)
         if not rounds:
-            return costs
+            return costs, ()
         scouted = scout(problem, costs, measure, rounds, settings.budget, settings.seed)
-    known = priced_costs(subject, measured | scouted)
-    return replace(known, scouted=tuple(scouted))
+    return priced_costs(subject, measured | scouted), tuple(scouted)
 
 
 class _Surveyed(Predictor):
@@ -265,6 +269,7 @@ def _strategy(
     settings: SearchSettings,
     problem: FrontProblem[LowRankNetwork],
     costs: OptionCosts,
+    scouted: Sequence[LowRankNetwork],
     folder: Path,
 ) -> Strategy[LowRankNetwork]:
     """Make a strategy: its constructor gets what it asks for by the names of its parameters."""
@@ -278,6 +283,7 @@ def _strategy(
         "ranker": family.ranker,
         "regressor": lambda seed: _Surveyed(family.regressor(seed), graphs, measured),
         "option_costs": costs,
+        "scouted": scouted,
         "trainer": _trainer(subject, settings, problem, costs, folder),
     }
     make = cast(Callable[..., Strategy[LowRankNetwork]], kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -63,11 +64,15 @@ class ComputingEvaluator(Evaluator[A]):
     def _read(self, path: Path) -> dict[str, Evaluation]:
         """Read what was kept for this device; a line that a kill cut off is none."""
         found = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            lines = path.read_bytes().splitlines() if path.exists() else []
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 row = json.loads(line)
-                if row["device"] == self._device:
-                    metrics = {name: float(row[name]) for name in self.metrics}
+                metrics = {name: float(row[name]) for name in self.metrics}
+                if row["device"] == self._device and all(map(math.isfinite, metrics.values())):
                     found[str(row["key"])] = Evaluation(metrics)
         return found
 

@@ -55,7 +55,9 @@ def test_what_was_computed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     kept = tmp_path / "run" / "computed.jsonl"
     found = [one.metrics for one in fresh().evaluate(CELLS)]
     whole = kept.read_text()
-    kept.write_text(whole[:-9])  # killed in the second line
+    broken = whole.splitlines()[1].replace('"latency_ms": ', '"latency_ms": N').encode()
+    # Killed in the second line, and damaged otherwise.
+    kept.write_bytes(whole[:-9].encode() + b"\n\xff\xfe\n" + broken + b"\n[]\n{}")
     (second,) = fresh().evaluate(CELLS[1:])
     assert second.metrics == found[1]
     (elsewhere,) = fresh("fpga:zc706").evaluate(CELLS[:1])

@@ -250,9 +250,18 @@ def _noting(told: list[tuple[int, int]]) -> Callable[[int, int], None]:
 
 def test_few_images_are_not_seen_too_often() -> None:
     way = Distillation(steps=1000, batch=64, most_epochs=60)
-    assert way.count(2688) == (24, 42)
-    assert way.count(380) == (60, 5)
-    assert way.count(20) == (60, 1)
+    assert way.length(2688) == 24 * 42
+    assert way.length(380) == 60 * 5
+    assert way.length(20) == 60
+    assert way.length(100_000) == 100_000 // 64
+
+
+def test_distance_is_not_negative() -> None:
+    """Of answers that are all but certain, rounding alone would be."""
+    for seed in range(50):
+        random = torch.Generator().manual_seed(seed)
+        scores = 1000 * torch.randn(8, 2, generator=random)
+        assert distance(scores, scores * (1 + 1e-6 * torch.randn(8, 2, generator=random))) >= 0
 
 
 def test_each_by_its_name(digits: Digits) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from brpnas.lowrank.cache import content_hash, model_hash
+from brpnas.lowrank.cache import Cache, content_hash, model_hash
 from brpnas.lowrank.repair.distil import Distillation
 from brpnas.lowrank.repair.job import Job, Repair, distance, outputs
 from brpnas.lowrank.repair.lsq import LeastSquares
@@ -20,6 +22,8 @@ from brpnas.lowrank.repair.saved import Saved
 __all__ = ["Calibration", "distilled"]
 
 _log = logging.getLogger(__name__)
+_TRIAL = 10
+"""A trial has one of so many steps."""
 _NEAR = 1.05
 """Of the best trial's distance: a greater rate may be as far, and is taken."""
 
@@ -83,28 +87,37 @@ def _trained(
 
     Short trainings favour small rates, so the best trial alone does not decide.
     """
-    trials = way.trials(len(images)) if len(way.rates) > 1 else []
-    total = sum(math.prod(one.count(len(images))) for one in [*trials, way])
-    done = 0
+    steps = way.length(len(images))
+    short = max(1, steps // _TRIAL)
+    rates = way.rates if len(way.rates) > 1 else ()
+    total = short * len(rates) + steps
 
-    def train(one: Distillation) -> nn.Module:
-        nonlocal done
-        before = done
-        done += math.prod(one.count(len(images)))
-        saved = Saved(job.folder, content_hash(key, str(one)))
-        tell = partial(_tell, job, before, total)
-        return one.train(job.original, start, images, job.seed, saved, tell)
+    def train(rate: float, steps: int, before: int, saved: Saved) -> nn.Module:
+        def tell(done: int) -> None:
+            job.tell(before + done, total)
 
-    if trials:
-        wanted = outputs(job.original, held)
-        far = [distance(wanted, outputs(train(trial), held)) for trial in trials]
-        pairs = list(zip(way.rates, far, strict=True))
-        rate = max(rate for rate, one in pairs if one <= _NEAR * min(far))
-        said = ", ".join(f"{rate:g}: {one:.4f}" for rate, one in pairs)
+        return way.train(job.original, start, images, rate, steps, job.seed, saved, tell)
+
+    def trial(place: int) -> float:
+        trained = train(rates[place], short, place * short, Saved(None, ""))
+        return distance(outputs(job.original, held), outputs(trained, held))
+
+    rate = way.rates[0]
+    if rates:
+        far = [_kept(job, f"{key} {one}", partial(trial, i)) for i, one in enumerate(rates)]
+        near = [one for one, found in zip(rates, far, strict=True) if found <= _NEAR * min(far)]
+        rate = max(near) if math.isfinite(min(far)) else min(rates)
+        said = ", ".join(f"{one:g}: {found:.4f}" for one, found in zip(rates, far, strict=True))
         _log.info("rate %g is taken (KL of held-out images after trials %s)", rate, said)
-        way = replace(way, rates=(rate,))
-    return train(way)
+    saved = Saved(job.folder, content_hash(key, str(rate)))
+    return train(rate, steps, total - steps, saved)
 
 
-def _tell(job: Job, before: int, total: int, done: int, _: int) -> None:
-    job.tell(before + done, total)
+def _kept(job: Job, key: str, find: Callable[[], float]) -> float:
+    """Return what is found, or was before a kill."""
+    if job.folder is None:
+        return find()
+    made = Cache(job.folder).get(
+        content_hash(key), lambda: {"found": torch.tensor(find()).double()}
+    )
+    return float(made["found"])

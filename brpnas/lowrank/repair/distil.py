@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +30,6 @@ from brpnas.lowrank.repair.saved import Saved
 
 __all__ = ["Distillation"]
 
-_TRIAL = 10
-"""A trial has one of so many steps."""
 _TINY = 1e-12  # features that are all zero have no size to compare with
 
 
@@ -40,14 +38,14 @@ class Distillation:
     """Settings of a training.
 
     Attributes:
-        steps: batches, at least one epoch.
+        steps: batches; the nearest number of whole epochs, at least one.
         batch: images of each.
-        rates: greatest learning rates of Adam to choose from, or one.
+        rates: greatest learning rates of Adam to try; of one, there is no trial.
         temperature: T, that scores are divided by.
         feature_weight: w, the weight of what the last layer sees.
         shift: images are moved by up to this share of their sides, the border mirrored.
         mirror: whether every second image is turned about its vertical axis.
-        most_epochs: fewer steps, where they would see the images more often.
+        most_epochs: images are seen at most so often; then there are fewer steps.
     """
 
     steps: int = 1000
@@ -59,56 +57,58 @@ class Distillation:
     mirror: bool = True
     most_epochs: int = 60
 
-    def trials(self, images: int) -> list[Distillation]:
-        """Return a short training with each rate, for so many images."""
-        steps = math.prod(self.count(images)) // _TRIAL
-        return [replace(self, steps=steps, rates=(rate,)) for rate in self.rates]
+    def length(self, images: int) -> int:
+        """Return how many steps a training with so many images has."""
+        each = self._epoch(images)
+        return each * min(max(1, round(self.steps / each)), self.most_epochs)
 
-    def count(self, images: int) -> tuple[int, int]:
-        """Return how many epochs it takes for so many images, and how many steps each has."""
-        each = max(1, images // self.batch)
-        return min(max(1, round(self.steps / each)), self.most_epochs), each
+    def _epoch(self, images: int) -> int:
+        return max(1, images // self.batch)
 
     def train(
         self,
         original: nn.Module,
         start: nn.Module,
         images: Tensor,
+        rate: float,
+        steps: int,
         seed: int,
         saved: Saved,
-        tell: Callable[[int, int], None],
+        tell: Callable[[int], None],
     ) -> nn.Module:
-        """Return what training with the first rate makes of a network.
+        """Return what training makes of a network.
 
         Args:
             original: says what is right.
             start: the network, left as it is.
             images: shape (n, c, h, w).
+            rate: the greatest learning rate.
+            steps: of all; see `length`.
             seed: of the batches, and of what is done to the images.
             saved: where each epoch's end is kept, and where to continue.
-            tell: called with the steps that are done, and with all.
+            tell: called with the steps that are done.
         """
         teacher, student = _ready(original, False), _ready(start, True)
         parameters = [p for p in student.parameters() if p.is_floating_point()]
-        adam = torch.optim.Adam(parameters, lr=self.rates[0])
+        adam = torch.optim.Adam(parameters, lr=rate)
         last = last_layer(teacher, images[:1]) if self.feature_weight else None
         ask, answer = WithFeatures(teacher, last), WithFeatures(student, last)
-        epochs, each = self.count(len(images))
-        for epoch in range(saved.load(parameters, adam), epochs):
+        each = self._epoch(len(images))
+        for epoch in range(saved.load(parameters, adam), -(-steps // each)):
             random = torch.Generator().manual_seed(seed * 100_003 + epoch)
             order = torch.randperm(len(images), generator=random)
-            for step in range(each):
+            for step in range(min(each, steps - epoch * each)):
                 x = images[order[step * self.batch : (step + 1) * self.batch]]
                 x = self._changed(x, random).contiguous(memory_format=torch.channels_last)
                 done = epoch * each + step
                 for group in adam.param_groups:
-                    group["lr"] = self.rates[0] * _rate((done + 0.5) / (epochs * each))
+                    group["lr"] = rate * _rate((done + 0.5) / steps)
                 with torch.no_grad():
                     wanted = ask(x)
                 adam.zero_grad()
                 torch.autograd.backward(self._loss(wanted, answer(x)))
                 adam.step()
-                tell(done + 1, epochs * each)
+                tell(done + 1)
             saved.keep(epoch + 1, parameters, adam)
         trained = copy.deepcopy(start)
         with torch.no_grad():

@@ -149,4 +149,5 @@ def distance(wanted: Tensor, given: Tensor) -> float:
     """
     logs = [scores.double().log_softmax(1) for scores in (given, wanted)]
     found = float(F.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True))
-    return found if math.isfinite(found) else math.inf
+    # Rounding may make it less than nothing.
+    return max(found, 0.0) if math.isfinite(found) else math.inf

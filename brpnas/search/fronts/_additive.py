@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,15 +32,12 @@ class OptionCosts:
             up; with the network as it is.
         learn: what is known of costs after more networks were measured, of them all; None where
             costs are known.
-        scouted: those of ``measured`` that were chosen for little damage (`scout`): strategies need
-            not guess what cheap networks cost.
     """
 
     options: Mapping[str, NDArray[np.float64]]
     fixed: float
     measured: Mapping[LowRankNetwork, float] = field(default_factory=dict)
     learn: Callable[[Mapping[LowRankNetwork, float]], OptionCosts] | None = None
-    scouted: tuple[LowRankNetwork, ...] = ()
 
 
 class Additive(Translator):
@@ -60,9 +57,15 @@ class Additive(Translator):
     Args:
         problem: with the space.
         option_costs: in the unit of ``problem.whole``.
+        scouted: networks that were measured, chosen for little damage (`scout`).
     """
 
-    def __init__(self, problem: FrontProblem[LowRankNetwork], option_costs: OptionCosts) -> None:
+    def __init__(
+        self,
+        problem: FrontProblem[LowRankNetwork],
+        option_costs: OptionCosts,
+        scouted: Iterable[LowRankNetwork] = (),
+    ) -> None:
         space = space_of(problem)
         super().__init__(space)
         self.damages = np.full((len(self.sizes), int(self.sizes.max())), np.inf)
@@ -71,7 +74,7 @@ class Additive(Translator):
         self._names = list(space.options)
         self._whole = problem.whole
         self._before = option_costs.measured
-        self.scouted = {arch: self._before[arch] / self._whole for arch in option_costs.scouted}
+        self.scouted = {arch: self._before[arch] / self._whole for arch in scouted}
         self._learn_prices = option_costs.learn
         self._calibration = Calibration()
         self._price(option_costs)
@@ -110,6 +113,13 @@ class Additive(Translator):
     def sum_for(self, share: float) -> float:
         """Return the sum that means this share."""
         return self._calibration.sum_for(share)
+
+    def known(
+        self, archs: Sequence[LowRankNetwork], shares: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return what was predicted of networks, or what is known where they were scouted."""
+        pairs = zip(archs, shares.tolist(), strict=True)
+        return np.array([self.scouted.get(arch, share) for arch, share in pairs])
 
     def best_scouted(self, count: int, span: tuple[float, float]) -> list[LowRankNetwork]:
         """Return scouted networks of little damage: of the front, then of what is behind it.

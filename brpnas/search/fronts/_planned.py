@@ -36,6 +36,7 @@ class Planned(Strategy[LowRankNetwork]):
         seed: not used: nothing is drawn.
         budget: networks to ask for; fewer where there are fewer.
         option_costs: in the unit of ``problem.whole``.
+        scouted: networks that were measured, chosen for little damage (`scout`).
     """
 
     origin: ClassVar[str]
@@ -46,9 +47,10 @@ class Planned(Strategy[LowRankNetwork]):
         seed: int,  # noqa: ARG002 - every strategy has one
         budget: int,
         option_costs: OptionCosts,
+        scouted: Sequence[LowRankNetwork] = (),
     ) -> None:
         self._problem = problem
-        self._additive = Additive(problem, option_costs)
+        self._additive = Additive(problem, option_costs, scouted)
         at_once = problem.known is not None or self._additive.scouted
         rounds = 1 if at_once else min(_ROUNDS, budget)
         self._sizes = [len(part) for part in np.array_split(np.arange(budget), rounds)]

@@ -71,9 +71,11 @@ class BRPFront(Strategy[LowRankNetwork]):
         seed: of all random choices and of the predictors.
         budget: networks to ask for.
         ranker: makes a fresh predictor of the objective from a seed.
-        regressor: makes a fresh predictor of a cost that is not known beforehand from a seed.
+        regressor: makes a fresh predictor of a cost that is not known beforehand from a seed; it
+            has been told of what was scouted, and is told of the others.
         iterations: rounds that explore.
         option_costs: in the unit of ``problem.whole``.
+        scouted: networks that were measured, chosen for little damage (`scout`).
     """
 
     def __init__(
@@ -85,13 +87,14 @@ class BRPFront(Strategy[LowRankNetwork]):
         regressor: Callable[[int], Predictor],
         iterations: int,
         option_costs: OptionCosts,
+        scouted: Sequence[LowRankNetwork] = (),
     ) -> None:
         self._problem = problem
         self._space = space_of(problem)
         self._rng = np.random.default_rng(seed)
         self._ranker = ranker
         self._regressor = regressor
-        self._additive = Additive(problem, option_costs)
+        self._additive = Additive(problem, option_costs, scouted)
         self._weights = np.ones(len(self._additive.sizes))
         self._rounds = BRPSchedule(budget, iterations, max(1, round(budget * _FIRST))).rounds()
         self._iteration = -1
@@ -199,9 +202,10 @@ class BRPFront(Strategy[LowRankNetwork]):
                          self._additive.sizes, self._rng)  # fmt: skip
         bred = np.unique(np.concatenate([known, mutants, cross(one, other, self._rng)]), axis=0)
         least, greatest = self._problem.span
-        shares = self._additive.shares(bred)
-        bred = bred[(shares >= least) & (shares <= greatest * (1 + 1e-9))]
-        return [arch for arch in self._additive.archs(bred) if arch not in self._asked]
+        archs = self._additive.archs(bred)
+        shares = self._additive.known(archs, self._additive.shares(bred))
+        inside = (shares >= least) & (shares <= greatest * (1 + 1e-9))
+        return [archs[row] for row in np.flatnonzero(inside) if archs[row] not in self._asked]
 
     def _best(self) -> Places:
         """Return the networks of the measured front, and of those behind it if it has few."""
@@ -256,17 +260,13 @@ class BRPFront(Strategy[LowRankNetwork]):
         """Return shares of the whole's cost: known, predicted, or as if costs added up."""
         if self._problem.known is not None:
             return self._problem.known_shares(archs)
-        scouted = self._additive.scouted
-        predicted = self._predicted_costs(archs, graphs).tolist()
-        shares = [scouted.get(arch, one) for arch, one in zip(archs, predicted, strict=True)]
-        return np.array(shares)
+        return self._additive.known(archs, self._predicted_costs(archs, graphs))
 
     def _predicted_costs(
         self, archs: Sequence[LowRankNetwork], graphs: Sequence[Graph]
     ) -> NDArray[np.float64]:
         seed, whole = int(self._rng.integers(2**31)), self._problem.whole
         try:
-            # The regressor has been told of what was scouted.
             new = [arch for arch in self._shares if arch not in self._additive.scouted]
             known = [self._space.graph(arch) for arch in new]
             costs = np.array([self._shares[arch] for arch in new]) * whole

@@ -215,7 +215,7 @@ def test_scouting_finds_what_is_cheap_by_chance() -> None:
 def test_what_was_scouted_is_chosen_by_its_cost() -> None:
     costs = _Uneven()
     archs = tuple(costs.costs.measured)[1:]
-    known = Additive(costs.front.problem, dataclasses.replace(costs.costs, scouted=archs))
+    known = Additive(costs.front.problem, costs.costs, archs)
     span = (0.2, 0.9)
     whole = costs.front.problem.whole
     inside = [arch for arch in archs if span[0] <= costs.cost(arch) / whole <= span[1]]

@@ -261,33 +261,43 @@ def test_nothing_to_replace() -> None:
         EvolutionFront(problem, 0, 10)
 
 
-def scouted(front: SyntheticFront, count: int) -> OptionCosts:
-    """Return costs of a front's networks, where a third of them are a tenth cheaper by chance."""
+def scouted(front: SyntheticFront, count: int) -> tuple[OptionCosts, tuple[LowRankNetwork, ...]]:
+    """Return a front's networks, with costs: a third are a tenth cheaper by chance."""
     solved = walk(Knapsack(front.problem, 0, count, front.option_costs), front)
     archs = sorted([LowRankNetwork(), *(one.arch for one in solved)], key=front.space.macs)
     measured = {
         arch: front.space.macs(arch) * (0.9 if place % 3 == 2 else 1.0)
         for place, arch in enumerate(archs)
     }
-    return dataclasses.replace(front.option_costs, measured=measured, scouted=tuple(archs[:-1]))
+    return dataclasses.replace(front.option_costs, measured=measured), tuple(archs[:-1])
 
 
 @pytest.mark.parametrize("kind", [Knapsack, Greedy])
 def test_what_was_scouted_is_asked_for_at_once(kind: type[Any]) -> None:
     front = SyntheticFront(12, known=False)
-    costs = scouted(front, 60)
-    asked = [one.arch for one in kind(front.problem, 0, 20, costs).ask(100)]
+    costs, known = scouted(front, 60)
+    asked = [one.arch for one in kind(front.problem, 0, 20, costs, known).ask(100)]
     assert len(asked) == 20
-    assert set(asked) <= set(costs.scouted)
+    assert set(asked) <= set(known)
     cheap = [costs.measured[arch] < front.space.macs(arch) for arch in asked]
     assert sum(cheap) > 15
 
 
 def test_brp_knows_what_was_scouted() -> None:
     front = SyntheticFront(6, known=False)
-    costs = scouted(front, 60)
-    strategy = BRPFront(front.problem, 0, 30, linear, linear, 3, costs)
+    costs, known = scouted(front, 60)
+    strategy = BRPFront(front.problem, 0, 30, linear, linear, 3, costs, known)
     first = [one.arch for one in strategy.ask(100) if one.origin == "knapsack"]
-    assert set(first) <= set(costs.scouted)
-    found = strategy._costs(list(costs.scouted), [front.space.graph(a) for a in costs.scouted])
-    assert found.tolist() == [costs.measured[a] / front.problem.whole for a in costs.scouted]
+    assert set(first) <= set(known)
+    found = strategy._costs(list(known), [front.space.graph(arch) for arch in known])
+    assert found.tolist() == [costs.measured[arch] / front.problem.whole for arch in known]
+
+
+def test_brp_does_not_drop_what_is_cheap_by_chance() -> None:
+    front = SyntheticFront(6, known=False, span=(0.46, 0.5))
+    costs, known = scouted(SyntheticFront(6, known=False), 60)
+    strategy = BRPFront(front.problem, 0, 30, linear, linear, 3, costs, known)
+    whole = front.problem.whole
+    inside = {arch for arch in known if 0.46 <= costs.measured[arch] / whole <= 0.5}
+    assert {arch for arch in inside if front.space.macs(arch) > 0.5 * whole}
+    assert inside <= set(strategy._candidates())
