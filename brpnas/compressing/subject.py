@@ -252,8 +252,8 @@ def prepare(
     with bars("layers decomposed") as bar:
         # Latency is not known yet: of two kinds, the one with more operations may be quicker.
         timed = cost == "latency"
-        most = options or (_EACH_KIND if timed else _OPTIONS)
-        found = find_options(factors, "macs" if timed else cost, most, timed, bar)
+        price, each_kind = ("macs", _EACH_KIND) if timed else (cost, 0)
+        found = find_options(factors, price, options or _OPTIONS, each_kind, bar)
     chosen = {name: [choice for choice, _ in known] for name, known in found.items()}
     with bars("images, to weigh layers") as bar:
         damages = find_damages(model, factors, chosen, images.judged[0], seed, progress=bar)

@@ -31,7 +31,7 @@ def find_options(
     factors: Factors,
     price: str = "macs",
     most: int = 16,
-    each_kind: bool = False,
+    each_kind: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[tuple[Choice, float]]]:
     """Return choices that no other one beats in price and error of the layer's outputs.
@@ -40,8 +40,8 @@ def find_options(
         factors: of the network; knows the error of every rank of every scheme.
         price: a key of `PRICES`.
         most: choices of a layer, spread evenly along its front.
-        each_kind: of each kind of schemes (`Scheme.kind`) its own front, with so many choices
-            each: for costs such as latency, which may favour another kind than the price does.
+        each_kind: as many more of each kind of schemes (`Scheme.kind`), spread along the kind's own
+            front: for costs such as latency, which may favour another kind than the price does.
         progress: called with (layers done, layers).
 
     Returns:
@@ -50,16 +50,13 @@ def find_options(
     """
     found: dict[str, list[tuple[Choice, float]]] = {}
     for done, (name, shape) in enumerate(factors.layers.shapes.items(), 1):
-        kinds: dict[str, list[Scheme]] = {}
-        for scheme in schemes_for(shape):
-            kinds.setdefault(scheme.kind if each_kind else "", []).append(scheme)
-        kept = [
-            one
-            for schemes in kinds.values()
-            for one in _front(factors, name, shape, schemes, price, most)
-        ]
-        kept.sort(key=lambda one: (one[0], one[2]))
-        found[name] = [(choice, error) for _, error, choice in kept]
+        schemes = list(schemes_for(shape))
+        kept = set(_front(factors, name, shape, schemes, price, most))
+        for kind in {scheme.kind for scheme in schemes} if each_kind else ():
+            own = [scheme for scheme in schemes if scheme.kind == kind]
+            kept |= set(_front(factors, name, shape, own, price, each_kind))
+        cheapest_first = sorted(kept, key=lambda one: (one[0], one[2]))
+        found[name] = [(choice, error) for _, error, choice in cheapest_first]
         if progress:
             progress(done, len(factors.layers.shapes))
     return found

@@ -78,7 +78,7 @@ def test_few_are_spread_over_the_whole_front(factors: Factors) -> None:
 
 
 def test_each_kind_has_its_own_front(factors: Factors) -> None:
-    found = find_options(factors, each_kind=True, most=ALL)
+    found = find_options(factors, most=4, each_kind=ALL)
     for name, options in found.items():
         shape = factors.layers.shapes[name]
         of = [choice.pairs[0].scheme.kind for choice, _ in options]
@@ -92,6 +92,15 @@ def test_each_kind_has_its_own_front(factors: Factors) -> None:
         for kind in {*of}:
             errors = [error for (_, error), mine in zip(options, of, strict=True) if mine == kind]
             assert all(a > b for a, b in pairwise(errors))
+
+
+def test_those_of_each_kind_are_more(factors: Factors) -> None:
+    few, more = find_options(factors, most=6), find_options(factors, most=6, each_kind=2)
+    for name, options in more.items():
+        assert set(few[name]) <= set(options)
+        kinds = {choice.pairs[0].scheme.kind for choice, _ in options}
+        assert len(set(options)) == len(options) <= 6 + 2 * len(kinds)
+    assert len(more["1"]) > len(few["1"])
 
 
 def test_progress_counts_layers(factors: Factors) -> None:
