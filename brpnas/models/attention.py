@@ -7,6 +7,7 @@ else could take the place of. What is made of it here computes the same with two
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +27,13 @@ def open_attention(model: nn.Module) -> nn.Module:
         model: is changed; its parameters are kept, under the names of the new layers.
     """
     if _opens(model):
-        return Attention(model)  # type: ignore[arg-type]  # as `_opens` knows
+        return Attention(model)
     made: dict[int, Attention] = {}
     for module in list(model.modules()):
         opened = {name: inner for name, inner in module._modules.items() if _opens(inner)}
         for name, inner in opened.items():
-            made.setdefault(id(inner), Attention(inner))  # type: ignore[arg-type]
+            if id(inner) not in made:  # a module that is held twice stays one
+                made[id(inner)] = Attention(inner)
             setattr(module, name, made[id(inner)])
         # Their fast paths read the weights of all layers inside themselves.
         if opened and isinstance(module, nn.TransformerEncoderLayer):
@@ -44,7 +46,7 @@ def open_attention(model: nn.Module) -> nn.Module:
     return model
 
 
-def _opens(module: nn.Module | None) -> bool:
+def _opens(module: nn.Module | None) -> TypeGuard[nn.MultiheadAttention]:
     if type(module) is not nn.MultiheadAttention or not module._qkv_same_embed_dim:
         return False
     # What is pruned or parametrised has hooks, or weights that are no parameters.
