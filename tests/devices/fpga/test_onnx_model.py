@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,9 +30,7 @@ def test_weights_that_are_not_there(save_onnx: Save) -> None:
     constants["w"] = (4096, 512 * 49)
     layers.append(f"f = Flatten({last}) y = Gemm<transB=1>(f, w)")
     path = save_onnx(" ".join(layers), constants, "N, 3, 224, 224", external=True)
-    start = time.perf_counter()
     network = read_onnx(path)
-    assert time.perf_counter() - start < 5
     assert sum(node.weights for node in network.nodes) == 14_710_464 + 4096 * 512 * 49
     product = network.nodes[-1].sizes
     assert (product["rows"], product["cols"], product["channels"]) == (1, 1, 7 * 7 * 512)
@@ -87,10 +84,8 @@ def test_what_a_graph_computes_stays_small(save_onnx: Save) -> None:
     path = save_onnx(
         "many = ConstantOfShape(size) y = Pad(x, many)", {"size": [2**40]}, external=False
     )
-    start = time.process_time()
     with pytest.raises(UserError, match="layer 'y', of type Pad: its pads are not a constant"):
         read_onnx(path)
-    assert time.process_time() - start < 1
 
 
 def test_names_cannot_steer_a_terminal(save_onnx: Save) -> None:
