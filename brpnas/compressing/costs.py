@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import brpnas
 from brpnas.compressing.pricing import Prices
+from brpnas.compressing.proposing import propose
 from brpnas.compressing.subject import Subject
 from brpnas.devices.connect import connect
 from brpnas.devices.fpga.device import is_fpga, open_fpga
@@ -37,6 +38,8 @@ __all__ = ["LatencySource", "check_device", "counted_costs", "open_device", "pri
 
 LATENCY = "latency_ms"
 
+Propose = Callable[[Subject, int, tuple[float, float]], Sequence[LowRankNetwork]]
+
 
 @dataclass(frozen=True, eq=False)
 class LatencySource:
@@ -45,13 +48,19 @@ class LatencySource:
     Attributes:
         evaluator: of such versions; ``latency_ms`` is among its metrics.
         identity: what makes two of them the same, for the run's record.
-        computed: whether latencies are computed, which takes less than to judge a version, and
-            not measured.
+        propose: of a device whose latencies are computed, which takes less than to judge a
+            version, and not measured: returns so many versions that are thought to be quick for
+            the damage that they do, within a span of latencies as shares of the original's.
     """
 
     evaluator: Callable[[Subject], Evaluator[LowRankNetwork]]
     identity: Mapping[str, Any]
-    computed: bool = False
+    propose: Propose | None = None
+
+    @property
+    def computed(self) -> bool:
+        """Whether latencies are computed."""
+        return self.propose is not None
 
 
 def check_device(name: str) -> bool:
@@ -101,7 +110,12 @@ def open_device(
             kept = folder / "computed.jsonl"
             return ComputingEvaluator(board, mapping, lambda arch: _Mapped(subject, arch), kept)
 
-        return LatencySource(mapped, board.identity(), computed=True)
+        def proposed(
+            subject: Subject, count: int, span: tuple[float, float]
+        ) -> Sequence[LowRankNetwork]:
+            return propose(subject, board, count, span)
+
+        return LatencySource(mapped, board.identity(), proposed)
     profile = read_profile(name)
     plan = TimingPlan(rounds=rounds, threads=profile.threads)
     device = stack.enter_context(connect(profile, plan, serial=serial, address=address))

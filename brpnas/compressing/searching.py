@@ -10,7 +10,13 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from brpnas.compressing.costs import LATENCY, LatencySource, counted_costs, priced_costs
+from brpnas.compressing.costs import (
+    LATENCY,
+    LatencySource,
+    Propose,
+    counted_costs,
+    priced_costs,
+)
 from brpnas.compressing.subject import Progress, Subject
 from brpnas.errors import UserError
 from brpnas.evaluate.compressed import CompressedEvaluator
@@ -41,6 +47,9 @@ _SURVEY = 40
 """Random versions whose latency is measured, to price options."""
 _SCOUTED = 5
 """Versions that are computed for each that is judged."""
+_PROPOSED = 0.5
+"""Share of them that is proposed; the others are scouted, in so many rounds."""
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -170,9 +179,9 @@ def search_versions(
     if settings.cost == "latency":
         problem = _problem(subject, settings, whole)
         assert device is not None and latencies is not None  # noqa: S101, PT018 - checked above
-        scouts = device.computed and asks_for(FRONT_STRATEGIES[settings.strategy], "scouted")
-        rounds = _SCOUTED if scouts else 0
-        costs, scouted = _measured_costs(subject, settings, problem, latencies, rounds, bars)
+        scouts = asks_for(FRONT_STRATEGIES[settings.strategy], "scouted")
+        propose = device.propose if scouts else None
+        costs, scouted = _measured_costs(subject, settings, problem, latencies, propose, bars)
     else:
         known = subject.space.macs if settings.cost == "macs" else subject.space.params
         problem = _problem(subject, settings, whole, known)
@@ -218,16 +227,16 @@ def _measured_costs(
     settings: SearchSettings,
     problem: FrontProblem[LowRankNetwork],
     latencies: Evaluator[LowRankNetwork],
-    rounds: int,
+    propose: Propose | None,
     bars: Progress,
 ) -> tuple[OptionCosts, tuple[LowRankNetwork, ...]]:
-    """Measure random versions, to price options, and scout for some rounds near the best.
+    """Measure random versions, to price options; then what is proposed, and scout near the best.
 
     Returns:
         What is known of costs, and what was scouted.
     """
-    total = _SURVEY + rounds * settings.budget
-    done = 0
+    more = _SCOUTED * settings.budget if propose else 0
+    total, done = _SURVEY + more, 0
     with bars("latencies of versions") as bar:
 
         def measure(archs: Sequence[LowRankNetwork]) -> Iterator[float]:
@@ -242,9 +251,11 @@ def _measured_costs(
         measured = {LowRankNetwork(): problem.whole}
         measured |= {arch: one for arch, one in found if np.isfinite(one)}
         costs = priced_costs(subject, measured)
-        if not rounds:
+        if propose is None:
             return costs, ()
-        scouted = scout(problem, costs, measure, rounds, settings.budget, settings.seed)
+        first = propose(subject, round(_PROPOSED * more), settings.span)
+        sizes = [len(part) for part in np.array_split(range(more - len(first)), _ROUNDS)]
+        scouted = scout(problem, costs, measure, first, sizes, settings.seed)
     return priced_costs(subject, measured | scouted), tuple(scouted)
 
 

@@ -90,7 +90,11 @@ class FPGADevice(Device):
         Raises:
             UserError: the board has no room for the network; says what is short.
         """
-        problem = Problem(
+        return OPTIMISERS[self.optimiser]().map(self.problem(network))
+
+    def problem(self, network: Network) -> Problem:
+        """Return what is to be mapped: the network, one image at a time."""
+        return Problem(
             network,
             self.platform,
             self.words,
@@ -98,7 +102,6 @@ class FPGADevice(Device):
             margin=self.margin,
             reference_exact=self.reference_exact,
         )
-        return OPTIMISERS[self.optimiser]().map(problem)
 
     def summarise(self, design: Design) -> dict[str, float]:
         """Reduce a design to the columns of a table.

@@ -135,13 +135,23 @@ def test_versions_are_computed_near_the_best(
         devices.append(_OnPaper(subject.space))
         return devices[-1]
 
+    def propose(
+        subject: Subject, count: int, span: tuple[float, float]
+    ) -> Sequence[LowRankNetwork]:
+        assert (count, span) == (15, (0.3, 0.9))
+        proposed.extend(subject.space.draw(4, np.random.default_rng(7)))
+        return proposed
+
+    proposed: list[LowRankNetwork] = []
     settings = SearchSettings(strategy, "gp", "latency", 6, 2)
-    source = LatencySource(evaluator, {"name": "paper"}, computed)
+    source = LatencySource(evaluator, {"name": "paper"}, propose if computed else None)
     with Run(tmp_path, {}, seed=0) as run:
         searched = search_versions(subject, settings, source, run, bars)
     (device,) = devices
     asked = [subject.space.parse(step.arch) for step in run.steps]
     assert len(device.asked) == 1 + surveyed + len(asked)
+    assert device.asked[41 : 41 + len(proposed)] == proposed
+    assert bool(proposed) == (surveyed > 40)
     known = [arch for arch in asked if arch in device.asked[: 1 + surveyed]]
     assert len(searched.surveyed) == surveyed - len(known)
     if strategy == "knapsack":

@@ -37,23 +37,23 @@ def scout(
     problem: FrontProblem[LowRankNetwork],
     option_costs: OptionCosts,
     measure: Callable[[Sequence[LowRankNetwork]], Iterable[float]],
-    rounds: int,
-    size: int,
+    first: Sequence[LowRankNetwork],
+    sizes: Sequence[int],
     seed: int,
 ) -> dict[LowRankNetwork, float]:
     """Search the front of costs and sums of damages.
 
-    Each round asks for those that would add most to the front, if they were as much cheaper than
-    predicted as one in six is: of networks that are best if costs add up, and of mutants and
-    crossings of what is on the front. What costs are, beside their sums, is learnt by a Gaussian
-    process: networks that have many options in common are alike.
+    After the first networks, each round asks for those that would add most to the front, if they
+    were as much cheaper than predicted as one in six is: of networks that are best if costs add up,
+    and of mutants and crossings of what is on the front. What costs are, beside their sums, is
+    learnt by a Gaussian process: networks that have many options in common are alike.
 
     Args:
         problem: what is searched; its objective is not asked for.
         option_costs: with networks that were measured.
         measure: computes costs, in the unit of ``problem.whole``; NaN where it fails.
-        rounds: of them.
-        size: networks of a round.
+        first: networks that are thought to be good.
+        sizes: networks of each further round.
         seed: of all random choices.
 
     Returns:
@@ -64,7 +64,15 @@ def scout(
     shares = {arch: cost / problem.whole for arch, cost in option_costs.measured.items()}
     asked = set(shares)
     found: dict[LowRankNetwork, float] = {}
-    for _ in range(rounds):
+
+    def ask(chosen: Sequence[LowRankNetwork]) -> None:
+        asked.update(chosen)
+        for arch, cost in zip(chosen, measure(chosen), strict=True):
+            if np.isfinite(cost):
+                found[arch], shares[arch] = cost, cost / problem.whole
+
+    ask([arch for arch in first if arch not in asked])
+    for size in sizes:
         additive.learn({arch: shares[arch] for arch in found})
         known = additive.places(list(shares))
         costs, values = np.array(list(shares.values())), _value(additive, known)
@@ -77,11 +85,7 @@ def scout(
         front = (costs, values)
         rows, _ = choose(front, expected, _value(additive, bred[new]), problem.span, (size, 0),
                          0.0, rng)  # fmt: skip
-        chosen = [archs[new[row]] for row in rows]
-        asked.update(chosen)
-        for arch, cost in zip(chosen, measure(chosen), strict=True):
-            if np.isfinite(cost):
-                found[arch], shares[arch] = cost, cost / problem.whole
+        ask([archs[new[row]] for row in rows])
     return found
 
 

@@ -194,9 +194,13 @@ class _Uneven:
 def test_scouting_finds_what_is_cheap_by_chance() -> None:
     costs = _Uneven()
     problem, plain = costs.front.problem, Additive(costs.front.problem, costs.costs)
-    found = scout(problem, costs.costs, costs.measure, 4, 30, seed=0)
+    first = costs.front.space.sample(20, np.random.default_rng(1))
+    twice = [*first, *list(costs.costs.measured)[:2]]  # what is known is not asked for
+    sizes = [25] * 4
+    found = scout(problem, costs.costs, costs.measure, twice, sizes, seed=0)
     assert len(costs.asked) == len(set(costs.asked)) == 120
-    assert len(found) == 116  # but for those that failed
+    assert costs.asked[:20] == first
+    assert len(found) == 115  # but for those that failed
     assert all(found[arch] == costs.cost(arch) for arch in found)
     solved = least_damage(plain, problem.span[1])
     solved = solved[spread(plain.shares(solved), 120, problem.span)]
@@ -208,7 +212,7 @@ def test_scouting_finds_what_is_cheap_by_chance() -> None:
     at = fronts[1][2]
     (scouted, sums) = ([cost[damages <= one].min() for one in at] for damages, cost, _ in fronts)
     assert np.median(np.array(scouted) / np.array(sums)) < 0.98
-    again = scout(problem, costs.costs, costs.measure, 4, 30, seed=0)
+    again = scout(problem, costs.costs, costs.measure, first, sizes, seed=0)
     assert list(again) == list(found)
 
 
@@ -228,5 +232,8 @@ def test_what_was_scouted_is_chosen_by_its_cost() -> None:
     assert set(more[: len(front)]) == front
     assert set(more) <= set(inside)
     assert len(set(more)) == len(more) == len(front) + 2
+    cheap = [arch for arch in archs if costs.cost(arch) / whole < 0.6]
+    assert set(known.best_scouted(len(archs), (0.6, 0.9))[-len(cheap) :]) == set(cheap)
+    assert len(known.best_scouted(len(archs), (0.6, 0.9))) == len(cheap) + sum(shares >= 0.6)
     (nearest,) = known.best_scouted(3, (0.001, 0.01))
     assert costs.cost(nearest) == min(costs.cost(arch) for arch in archs)

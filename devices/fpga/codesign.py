@@ -1,0 +1,215 @@
+"""Which of several ways to compute each layer suits a board best, foldings and all.
+
+Words stream through layers that follow each other. What a layer has to take comes in during so many
+cycles, the pace; if it needs more cycles than that, the last word leaves so much later, and the
+first word leaves once a window of the feature map is there. So what is left of an image after a
+layer comes in max(pace, latency) (1 - window) cycles (`PhysicalTiming`). With a price for room on
+the board, the time of an image, what its layers take of the board, and what they do to the network
+are a sum over layers that depends only on the pace between them: the least is a shortest path over
+layers and paces (Bellman), for all alternatives and foldings at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brpnas.devices.fpga.foldings import Foldings
+from brpnas.devices.fpga.mapping.shares import utilisation
+from brpnas.devices.fpga.network import Node
+from brpnas.devices.fpga.problem import Problem
+
+__all__ = ["Alternative", "Codesign", "Plan"]
+
+Array = NDArray[np.float64]
+
+_STEP = 1.04
+"""From one pace to the next."""
+_PACES = (0.01, 20.0)
+"""The least and the greatest, in times of what all multipliers of a board would need."""
+_NEVER = 1e6
+"""Boards that a layer takes which cannot keep a pace."""
+_PRICES = (1e-3, 1e3)
+"""Of the whole board, in the same times."""
+_BISECTIONS = 12
+_WHOLE = 0.999
+"""Share of a feature map that is as good as all of it."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A way to compute a stage of a network.
+
+    Attributes:
+        nodes: layers, one behind the other.
+        damage: what it does to the network, in any unit that adds up.
+    """
+
+    nodes: tuple[Node, ...]
+    damage: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Alternatives that go well together.
+
+    Attributes:
+        chosen: of each stage, the place of one.
+        cycles: of one image, if no room is lost to squeezes between layers, nor to queues.
+        room: share of the board that is taken so, the mean of resources by their weights.
+        damage: the sum.
+    """
+
+    chosen: tuple[int, ...]
+    cycles: float
+    room: float
+    damage: float
+
+
+class Codesign:
+    """Chooses an alternative for each stage, for little damage and the least time of one image.
+
+    A network that is no chain is taken for one, in the order of its layers: branches that are
+    shorter than what they run beside cost what they would.
+
+    Args:
+        problem: the board, and the network as it is.
+        stages: alternatives of each, in the order of the network.
+        multipliers: weight of the share of DSP slices, between 0 and 1; the rest is that of
+            whichever other resource a folding takes most of.
+    """
+
+    def __init__(
+        self, problem: Problem, stages: Sequence[Sequence[Alternative]], multipliers: float
+    ) -> None:
+        self._problem, self._multipliers = problem, multipliers
+        work = sum(node.macs for node in problem.network.nodes)
+        self.least_cycles = max(1.0, work / max(1.0, float(problem.limits[0])))
+        """What the network as it is would take if all multipliers were always at work."""
+        low, high = (share * self.least_cycles for share in _PACES)
+        self._paces = low * _STEP ** np.arange(math.ceil(math.log(high / low, _STEP)))
+        known: dict[int, tuple[Array, float]] = {}
+        self._stages = [self._stage(stage, known) for stage in stages]
+
+    @property
+    def damages(self) -> Array:
+        """All damages that are not 0."""
+        every = np.concatenate([stage.damages for stage in self._stages])
+        return np.asarray(every[every > 0])
+
+    def least(self, damage_price: float, room: float) -> Plan | None:
+        """Return the plan of the least time and damage that takes no more than so much room.
+
+        Args:
+            damage_price: cycles that a unit of damage is worth.
+            room: share of the board.
+
+        Returns:
+            None if no price for room was found at which a plan is so small.
+        """
+        low, high = (math.log(price * self.least_cycles) for price in _PRICES)
+        best: Plan | None = None
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            plan = self._plan(math.exp(middle), damage_price)
+            if plan.room > room:
+                low = middle
+            else:
+                high, best = middle, plan
+        return best
+
+    def _stage(self, stage: Sequence[Alternative], known: dict[int, tuple[Array, float]]) -> _Stage:
+        longest = max(len(one.nodes) for one in stage)
+        room = np.zeros((longest, len(stage), len(self._paces)))
+        windows = np.zeros((longest, len(stage)))
+        for row, one in enumerate(stage):
+            for at, node in enumerate(one.nodes):
+                ways = self._problem.foldings(node)
+                if id(ways) not in known:  # layers repeat
+                    known[id(ways)] = self._room(ways), float(ways.window.max())
+                room[at, row], windows[at, row] = known[id(ways)]
+        return _Stage(room, windows, np.array([one.damage for one in stage]))
+
+    def _room(self, ways: Foldings) -> Array:
+        """Return the least room in which a layer keeps each pace, shape (paces,)."""
+        shares = utilisation(ways.resources, self._problem)
+        traffic = ways.weight_bits / self._problem.bits_per_cycle / ways.latency
+        others = np.maximum(shares[:, 1:].max(1), traffic)
+        room = self._multipliers * shares[:, 0] + (1 - self._multipliers) * others
+        order = np.argsort(ways.latency, kind="stable")
+        kept = np.searchsorted(ways.latency[order], self._paces * (1 + 1e-9), side="right")
+        least = np.minimum.accumulate(room[order])
+        return np.where(kept > 0, least[np.maximum(kept - 1, 0)], _NEVER)
+
+    def _plan(self, price: float, damage_price: float) -> Plan:
+        """Return the plan of the least sum at one price for room."""
+        after = np.zeros(len(self._paces))
+        solved: list[_Solved] = []
+        for stage in reversed(self._stages):
+            costs: Array = np.broadcast_to(after, stage.room.shape[1:])
+            steps = []
+            for room, window in zip(stage.room[::-1], stage.windows[::-1], strict=True):
+                # A layer may take as long as words come, or longer, which delays all that follows.
+                cost = price * room + self._paces + self._handed_on(costs, window)
+                costs = np.minimum.accumulate(cost[:, ::-1], axis=1)[:, ::-1] - self._paces
+                steps.append(cost)
+            total = costs + damage_price * stage.damages[:, None]
+            after = total.min(0)
+            solved.append((stage, total.argmin(0), steps[::-1]))
+        return self._walk(solved[::-1])
+
+    def _handed_on(self, costs: Array, window: Array) -> Array:
+        """Return costs at the paces at which layers hand on, shape (alternatives, paces)."""
+        shift = np.log1p(-np.minimum(window, _WHOLE))[:, None] / math.log(_STEP)
+        place = np.clip(np.arange(len(self._paces)) + shift, 0, len(self._paces) - 1)
+        below = np.minimum(place.astype(np.intp), len(self._paces) - 2)
+        part = place - below
+        one = np.take_along_axis(costs, below, 1)
+        other = np.take_along_axis(costs, below + 1, 1)
+        return np.asarray(one * (1 - part) + other * part)
+
+    def _walk(self, solved: Sequence[_Solved]) -> Plan:
+        """Follow the least sums from the first layer on."""
+        pace = cycles = float(self._paces[0])
+        taken = damage = 0.0
+        chosen = []
+        for stage, best, steps in solved:
+            row = int(best[self._place(pace)])
+            chosen.append(row)
+            damage += float(stage.damages[row])
+            for room, window, cost in zip(stage.room, stage.windows, steps, strict=True):
+                at = self._place(pace)
+                at += int(cost[row, at:].argmin())
+                taken += float(room[row, at])
+                slower = max(pace, float(self._paces[at]))
+                cycles += slower - pace
+                pace = slower * (1 - min(float(window[row]), _WHOLE))
+        return Plan(tuple(chosen), cycles, taken, damage)
+
+    def _place(self, pace: float) -> int:
+        """Return the place of the nearest pace."""
+        at = round(math.log(pace / self._paces[0], _STEP))
+        return min(max(at, 0), len(self._paces) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """Alternatives side by side; those with fewer nodes have some that take nothing.
+
+    Attributes:
+        room: that nodes need to keep each pace, shape (nodes, alternatives, paces).
+        windows: of the nodes, shape (nodes, alternatives).
+        damages: shape (alternatives,).
+    """
+
+    room: Array
+    windows: Array
+    damages: Array
+
+
+_Solved = tuple[_Stage, NDArray[np.intp], list[Array]]
+"""A stage, the best alternative at each pace, and the costs of each of its nodes."""

@@ -1,0 +1,90 @@
+"""Versions that suit a board."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from brpnas.compressing.proposing import propose
+from brpnas.compressing.subject import Subject
+from brpnas.devices.fpga import FPGADevice, network_of, read_platform
+from brpnas.devices.fpga.network import Network
+from brpnas.errors import UserError
+from brpnas.spaces import LowRankNetwork
+
+SPAN = (0.3, 0.9)
+_ZEDBOARD = read_platform("zedboard")
+
+
+def board(**resources: int) -> FPGADevice:
+    changed = {**_ZEDBOARD.resources, **resources}
+    return FPGADevice(dataclasses.replace(_ZEDBOARD, resources=changed))
+
+
+def seconds(subject: Subject, device: FPGADevice, arch: LowRankNetwork) -> float:
+    return device.map(network_of(subject.build(arch), subject.images.calibration[:1])).seconds
+
+
+def damage(subject: Subject, arch: LowRankNetwork) -> float:
+    return sum(
+        known.damage
+        for name, options in subject.space.options.items()
+        for known in options
+        if known.choice == arch.choices.get(name)
+    )
+
+
+def test_proposals_are_quicker_than_what_is_drawn(subject: Subject) -> None:
+    device = board(DSP=100)
+    found = propose(subject, device, 16, SPAN)
+    assert 4 <= len(found) <= 16
+    assert len(set(found)) == len(found)
+    drawn = subject.space.draw(40, np.random.default_rng(0))
+    known = {arch: (damage(subject, arch), seconds(subject, device, arch)) for arch in drawn}
+    beaten = 0
+    for arch in found:
+        own, time = damage(subject, arch), seconds(subject, device, arch)
+        assert own > 0
+        beaten += not any(other < own and slower < time for other, slower in known.values())
+    assert beaten >= 0.9 * len(found)
+
+
+def test_the_span_is_kept_as_far_as_layers_tell(subject: Subject) -> None:
+    device = board(DSP=100)
+    whole = seconds(subject, device, LowRankNetwork())
+    narrow = propose(subject, device, 12, (0.45, 0.5))
+    assert narrow
+    shares = [seconds(subject, device, arch) / whole for arch in narrow]
+    assert 0.35 < np.median(shares) < 0.65
+
+
+def test_what_fits_at_once_is_proposed_where_the_network_does_not(subject: Subject) -> None:
+    device = board(DSP=20, BRAM=0, LUT=16000)
+    assert seconds(subject, device, LowRankNetwork()) > 0.08  # loaded in two parts
+    found = propose(subject, device, 8, SPAN)
+    assert min(seconds(subject, device, arch) for arch in found) < 0.001
+
+
+def test_a_board_that_is_too_small(subject: Subject) -> None:
+    assert propose(subject, board(DSP=1), 8, SPAN) == []
+
+
+def test_a_layer_the_board_cannot_compute_is_left(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = next(iter(subject.space.options))
+    refused = str(subject.space.options[first][2].choice)
+
+    def reading(*asked: object) -> Network:
+        if f"{first}={refused}" in str(asked[2]):
+            raise UserError("no such layer")
+        network: Network = network_of(*asked)  # type: ignore[arg-type]
+        return network
+
+    monkeypatch.setattr("brpnas.compressing.proposing.network_of", reading)
+    found = propose(subject, board(DSP=100), 16, SPAN)
+    assert found
+    assert all(str(arch.choices.get(first)) != refused for arch in found)
+    assert len({arch.choices.get(name) for arch in found for name in subject.space.options}) > 3
