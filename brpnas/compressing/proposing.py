@@ -17,7 +17,7 @@ from brpnas.spaces import LowRankNetwork
 
 __all__ = ["propose"]
 
-_MULTIPLIERS = (1.0, 0.8)
+_MULTIPLIERS = (0.9, 0.8)
 """Weights of DSP slices against logic and memory: which is short is known of whole designs only."""
 _ROOMS = (0.95, 0.85)
 """Shares of the board: the rest is for what adapts streams, and for queues."""
