@@ -17,11 +17,13 @@ from brpnas.spaces import LowRankNetwork
 
 __all__ = ["propose"]
 
-_MULTIPLIERS = (0.9, 0.8)
-"""Weights of DSP slices against logic and memory: which is short is known of whole designs only."""
-_ROOMS = (0.95, 0.85)
-"""Shares of the board: the rest is for what adapts streams, and for queues."""
-_LADDER = 4.0
+_MULTIPLIERS = (1.0, 0.95, 0.9, 0.8, 0.65, 0.4)
+"""What DSP slices may cost against logic and memory."""
+_TAKEN = 2
+"""So many of these, with which plans of little damage are quickest."""
+_ROOMS = (1.0, 0.9, 0.8)
+"""Shares of the board: the rest is for what adapts streams, for queues, and for less depth."""
+_LADDER = 2.0
 """From one price of damage to the next, while the ends are looked for."""
 _RUNGS = 24
 _BELOW = 0.85
@@ -49,10 +51,14 @@ def propose(
     network = _read(subject, LowRankNetwork())
     stages = _stages(subject, network)
     alternatives = [[alternative for _, alternative in stage] for stage in stages]
+    if not any(one.damage for stage in alternatives for one in stage):
+        return []
+    problem = board.problem(network)
+    codesigns = [Codesign(problem, alternatives, cost) for cost in _MULTIPLIERS]
+    best = sorted(codesigns, key=_sum_of_middle)[:_TAKEN]
+    kinds = [(codesign, room) for codesign in best for room in _ROOMS]
     found: dict[LowRankNetwork, None] = {}
-    kinds = [(weight, room) for weight in _MULTIPLIERS for room in _ROOMS]
-    for rows, (weight, room) in zip(np.array_split(range(count), len(kinds)), kinds, strict=True):
-        codesign = Codesign(board.problem(network), alternatives, weight)
+    for rows, (codesign, room) in zip(np.array_split(range(count), len(kinds)), kinds, strict=True):
         for plan in _spread(codesign, room, len(rows), span):
             chosen = [stage[row][0] for stage, row in zip(stages, plan.chosen, strict=True)]
             choices = {name: choice for one in chosen for name, choice in one.items()}
@@ -107,13 +113,27 @@ def _read(subject: Subject, arch: LowRankNetwork) -> Network:
     return network_of(subject.build(arch), subject.images.calibration[:1], str(arch))
 
 
+def _middle(codesign: Codesign) -> float:
+    """Return a price of damage at which there is some, and not too much: cycles for a unit."""
+    return codesign.least_cycles / float(np.median(codesign.damages))
+
+
+def _sum_of_middle(codesign: Codesign) -> float:
+    """Return what a plan costs at that price; infinite if it does not fit."""
+    plan = codesign.least(_middle(codesign), max(_ROOMS))
+    return np.inf if plan is None else plan.cycles + _middle(codesign) * plan.damage
+
+
 def _spread(codesign: Codesign, room: float, count: int, span: tuple[float, float]) -> list[Plan]:
     """Return plans whose times lie in the span, at prices of damage evenly spread."""
-    damages = codesign.damages
-    if not count or not len(damages):
+    high = _middle(codesign)
+    for _ in range(_RUNGS):
+        mildest = codesign.least(high, room)
+        if mildest:
+            break
+        high /= _LADDER
+    else:
         return []
-    high = low = codesign.least_cycles / float(np.median(damages))
-    mildest = codesign.least(high, room)
     for _ in range(_RUNGS):
         milder = codesign.least(high * _LADDER, room)
         if milder is None:  # it does not fit the board without more damage
@@ -121,12 +141,13 @@ def _spread(codesign: Codesign, room: float, count: int, span: tuple[float, floa
         mildest, high = milder, high * _LADDER
         if not milder.damage:
             break
-    if mildest is None:
-        return []
-    for _ in range(_RUNGS):
-        low /= _LADDER
-        harshest = codesign.least(low, room)
-        if harshest is None or harshest.cycles <= _BELOW * span[0] * mildest.cycles:
+    low = high
+    for _ in range(2 * _RUNGS):
+        plan = codesign.least(low, room)
+        if plan is None or plan.cycles <= _BELOW * span[0] * mildest.cycles:
             break
+        if plan.cycles > span[1] * mildest.cycles:
+            high = low
+        low /= _LADDER
     plans = [codesign.least(price, room) for price in np.geomspace(high, low, count)]
     return [plan for plan in plans if plan and plan.cycles <= span[1] * mildest.cycles]

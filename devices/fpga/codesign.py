@@ -33,9 +33,11 @@ _PACES = (0.01, 20.0)
 """The least and the greatest, in times of what all multipliers of a board would need."""
 _NEVER = 1e6
 """Boards that a layer takes which cannot keep a pace."""
-_PRICES = (1e-3, 1e3)
+_PRICES = (1e-2, 1e2)
 """Of the whole board, in the same times."""
-_BISECTIONS = 12
+_TRIED = 9
+"""Prices between those: a dearer room may mean less of one resource, and more of the others."""
+_BISECTIONS = 5
 _WHOLE = 0.999
 """Share of a feature map that is as good as all of it."""
 
@@ -60,7 +62,7 @@ class Plan:
     Attributes:
         chosen: of each stage, the place of one.
         cycles: of one image, if no room is lost to squeezes between layers, nor to queues.
-        room: share of the board that is taken so, the mean of resources by their weights.
+        room: share that is taken so of DSP slices, or of the rest, whichever is more.
         damage: the sum.
     """
 
@@ -79,8 +81,8 @@ class Codesign:
     Args:
         problem: the board, and the network as it is.
         stages: alternatives of each, in the order of the network.
-        multipliers: weight of the share of DSP slices, between 0 and 1; the rest is that of
-            whichever other resource a folding takes most of.
+        multipliers: what DSP slices cost, between 0 and 1; the rest is what the other resource
+            costs that a folding takes most of.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Codesign:
         """What the network as it is would take if all multipliers were always at work."""
         low, high = (share * self.least_cycles for share in _PACES)
         self._paces = low * _STEP ** np.arange(math.ceil(math.log(high / low, _STEP)))
-        known: dict[int, tuple[Array, float]] = {}
+        known: dict[int, tuple[Array, float]] = {}  # layers repeat
         self._stages = [self._stage(stage, known) for stage in stages]
 
     @property
@@ -111,50 +113,65 @@ class Codesign:
         Returns:
             None if no price for room was found at which a plan is so small.
         """
-        low, high = (math.log(price * self.least_cycles) for price in _PRICES)
+        prices = np.geomspace(*_PRICES, _TRIED) * self.least_cycles
         best: Plan | None = None
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            plan = self._plan(math.exp(middle), damage_price)
+        low = high = 0.0
+        for at, price in enumerate(prices.tolist()):
+            plan = self._plan(price, damage_price)
+            if plan.room <= room and (best is None or self._better(plan, best, damage_price)):
+                best, low, high = plan, prices[max(at - 1, 0)], price
+        for _ in range(_BISECTIONS if best else 0):
+            middle = math.sqrt(low * high)
+            plan = self._plan(middle, damage_price)
             if plan.room > room:
                 low = middle
             else:
-                high, best = middle, plan
+                high = middle
+                if best is None or self._better(plan, best, damage_price):
+                    best = plan
         return best
+
+    @staticmethod
+    def _better(one: Plan, other: Plan, damage_price: float) -> bool:
+        return one.cycles + damage_price * one.damage < other.cycles + damage_price * other.damage
 
     def _stage(self, stage: Sequence[Alternative], known: dict[int, tuple[Array, float]]) -> _Stage:
         longest = max(len(one.nodes) for one in stage)
-        room = np.zeros((longest, len(stage), len(self._paces)))
+        room = np.zeros((longest, len(stage), len(self._paces), 2))
         windows = np.zeros((longest, len(stage)))
         for row, one in enumerate(stage):
             for at, node in enumerate(one.nodes):
                 ways = self._problem.foldings(node)
-                if id(ways) not in known:  # layers repeat
+                if id(ways) not in known:
                     known[id(ways)] = self._room(ways), float(ways.window.max())
                 room[at, row], windows[at, row] = known[id(ways)]
         return _Stage(room, windows, np.array([one.damage for one in stage]))
 
+    @property
+    def _costs(self) -> Array:
+        return np.array([self._multipliers, 1 - self._multipliers])
+
     def _room(self, ways: Foldings) -> Array:
-        """Return the least room in which a layer keeps each pace, shape (paces,)."""
+        """Return what the cheapest folding takes that keeps each pace, shape (paces, 2)."""
         shares = utilisation(ways.resources, self._problem)
-        traffic = ways.weight_bits / self._problem.bits_per_cycle / ways.latency
-        others = np.maximum(shares[:, 1:].max(1), traffic)
-        room = self._multipliers * shares[:, 0] + (1 - self._multipliers) * others
-        order = np.argsort(ways.latency, kind="stable")
-        kept = np.searchsorted(ways.latency[order], self._paces * (1 + 1e-9), side="right")
-        least = np.minimum.accumulate(room[order])
-        return np.where(kept > 0, least[np.maximum(kept - 1, 0)], _NEVER)
+        traffic = ways.weight_bits / self._problem.bits_per_cycle
+        dsp = np.broadcast_to(shares[:, 0], (len(self._paces), len(ways)))
+        rest = np.maximum(shares[:, 1:].max(1), traffic / self._paces[:, None])
+        taken = np.stack([dsp, rest], axis=2)
+        taken[ways.latency > self._paces[:, None] * (1 + 1e-9)] = _NEVER
+        cheapest = (taken @ self._costs).argmin(1)
+        return np.asarray(taken[np.arange(len(self._paces)), cheapest])
 
     def _plan(self, price: float, damage_price: float) -> Plan:
         """Return the plan of the least sum at one price for room."""
         after = np.zeros(len(self._paces))
         solved: list[_Solved] = []
         for stage in reversed(self._stages):
-            costs: Array = np.broadcast_to(after, stage.room.shape[1:])
+            costs: Array = np.broadcast_to(after, stage.room.shape[1:3])
             steps = []
             for room, window in zip(stage.room[::-1], stage.windows[::-1], strict=True):
                 # A layer may take as long as words come, or longer, which delays all that follows.
-                cost = price * room + self._paces + self._handed_on(costs, window)
+                cost = price * (room @ self._costs) + self._paces + self._handed_on(costs, window)
                 costs = np.minimum.accumulate(cost[:, ::-1], axis=1)[:, ::-1] - self._paces
                 steps.append(cost)
             total = costs + damage_price * stage.damages[:, None]
@@ -175,7 +192,7 @@ class Codesign:
     def _walk(self, solved: Sequence[_Solved]) -> Plan:
         """Follow the least sums from the first layer on."""
         pace = cycles = float(self._paces[0])
-        taken = damage = 0.0
+        damage, taken = 0.0, np.zeros(2)
         chosen = []
         for stage, best, steps in solved:
             row = int(best[self._place(pace)])
@@ -184,11 +201,11 @@ class Codesign:
             for room, window, cost in zip(stage.room, stage.windows, steps, strict=True):
                 at = self._place(pace)
                 at += int(cost[row, at:].argmin())
-                taken += float(room[row, at])
+                taken += room[row, at]
                 slower = max(pace, float(self._paces[at]))
                 cycles += slower - pace
                 pace = slower * (1 - min(float(window[row]), _WHOLE))
-        return Plan(tuple(chosen), cycles, taken, damage)
+        return Plan(tuple(chosen), cycles, float(taken.max()), damage)
 
     def _place(self, pace: float) -> int:
         """Return the place of the nearest pace."""
@@ -201,7 +218,8 @@ class _Stage:
     """Alternatives side by side; those with fewer nodes have some that take nothing.
 
     Attributes:
-        room: that nodes need to keep each pace, shape (nodes, alternatives, paces).
+        room: shares that nodes need to keep each pace, of DSP slices and of the rest, shape
+            (nodes, alternatives, paces, 2).
         windows: of the nodes, shape (nodes, alternatives).
         damages: shape (alternatives,).
     """

@@ -61,7 +61,7 @@ def test_the_span_is_kept_as_far_as_layers_tell(subject: Subject) -> None:
 
 
 def test_what_fits_at_once_is_proposed_where_the_network_does_not(subject: Subject) -> None:
-    device = board(DSP=20, BRAM=0, LUT=16000)
+    device = board(DSP=60, BRAM=0, LUT=14000)
     assert seconds(subject, device, LowRankNetwork()) > 0.08  # loaded in two parts
     found = propose(subject, device, 8, SPAN)
     assert min(seconds(subject, device, arch) for arch in found) < 0.001
