@@ -34,7 +34,15 @@ from brpnas.lowrank import content_hash
 from brpnas.search.fronts import OptionCosts
 from brpnas.spaces import LowRankNetwork
 
-__all__ = ["LatencySource", "check_device", "counted_costs", "open_device", "priced_costs"]
+__all__ = [
+    "LATENCY",
+    "LatencySource",
+    "Propose",
+    "check_device",
+    "counted_costs",
+    "open_device",
+    "priced_costs",
+]
 
 LATENCY = "latency_ms"
 

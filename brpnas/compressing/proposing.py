@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,11 +22,17 @@ _MULTIPLIERS = (1.0, 0.95, 0.9, 0.8, 0.65, 0.4)
 """What DSP slices may cost against logic and memory."""
 _TAKEN = 2
 """So many of these, with which plans of little damage are quickest."""
-_ROOMS = (1.0, 0.9, 0.8)
-"""Shares of the board: the rest is for what adapts streams, for queues, and for less depth."""
-_LADDER = 2.0
+_LEAST_ROOM = 0.75
+"""Of the board that plans take: the rest is for what adapts streams, for queues, for less depth."""
+_ROOM_STEP = 1.25
+"""From one price of room to the next."""
+_ROOM_PRICES = (1e-3, 1e3)
+"""The least and the greatest, in times of what all multipliers of a board would need."""
+_ROOMS = 4
+"""Plans at each price of damage."""
+_DAMAGE_STEP = 2.0
 """From one price of damage to the next, while the ends are looked for."""
-_RUNGS = 24
+_TRIES = 40
 _BELOW = 0.85
 """Of the least time that is asked for: whole designs take longer than their layers need."""
 
@@ -43,10 +50,11 @@ def propose(
         subject: the network.
         board: that it is for.
         count: the most versions.
-        span: of the time of one image, as shares of the network's as it is.
+        span: of the time of one image, as shares of what the least damaged version takes that fits
+            the board at once.
 
     Returns:
-        Each once, the dearest first; few or none where few fit the board.
+        Each once, the slowest first; few or none where few fit.
     """
     network = _read(subject, LowRankNetwork())
     stages = _stages(subject, network)
@@ -54,35 +62,45 @@ def propose(
     if not any(one.damage for stage in alternatives for one in stage):
         return []
     problem = board.problem(network)
-    codesigns = [Codesign(problem, alternatives, cost) for cost in _MULTIPLIERS]
-    best = sorted(codesigns, key=_sum_of_middle)[:_TAKEN]
-    kinds = [(codesign, room) for codesign in best for room in _ROOMS]
-    found: dict[LowRankNetwork, None] = {}
-    for rows, (codesign, room) in zip(np.array_split(range(count), len(kinds)), kinds, strict=True):
-        for plan in _spread(codesign, room, len(rows), span):
-            chosen = [stage[row][0] for stage, row in zip(stages, plan.chosen, strict=True)]
-            choices = {name: choice for one in chosen for name, choice in one.items()}
-            found[subject.space.network(choices)] = None
-    return list(found)
+    searches = [_Search(Codesign(problem, alternatives, cost)) for cost in _MULTIPLIERS]
+    best = sorted(searches, key=_Search.rank)[:_TAKEN]
+    plans = {
+        plan.chosen: plan for one in best for plan in one.spread(max(count // _TAKEN, 4), span)
+    }
+    slowest_first = sorted(plans.values(), key=lambda plan: -plan.cycles)
+    kept = np.linspace(0, len(plans) - 1, min(count, len(plans))).round().astype(int)
+    return [_version(subject, stages, slowest_first[row]) for row in kept]
+
+
+def _version(subject: Subject, stages: Sequence[Sequence[_Way]], plan: Plan) -> LowRankNetwork:
+    chosen = [stage[row][0] for stage, row in zip(stages, plan.chosen, strict=True)]
+    return subject.space.network({name: one for ways in chosen for name, one in ways.items()})
 
 
 def _stages(subject: Subject, network: Network) -> list[list[_Way]]:
     """Return the layers in their order, each with its nodes for every option."""
-    options = subject.space.options
+    nodes = {node.name for node in network.nodes}
+    modules = {name for name, _ in subject.model.named_modules()}
+    options = {
+        name: known
+        for name, known in subject.space.options.items()
+        # A layer that is called again has further nodes, of which it cannot be told whose they are.
+        if f"{name}_2" not in nodes or f"{name}_2" in modules
+    }
     ways: dict[str, list[_Way]] = {name: [] for name in options}
-    for row in range(max(map(len, options.values()))):
+    for row in range(max(map(len, options.values()), default=0)):
         known = {name: one[row] for name, one in options.items() if row < len(one)}
-        choices = {name: one.choice for name, one in known.items()}
-        for name, nodes in _nodes(subject, choices).items():
-            ways[name].append(({name: choices[name]}, Alternative(nodes, known[name].damage)))
-    stages: list[list[_Way]] = []
+        choices = {name: one.choice for name, one in known.items() if math.isfinite(one.damage)}
+        for name, found in _nodes(subject, choices).items():
+            ways[name].append(({name: choices[name]}, Alternative(found, known[name].damage)))
+    stages: dict[str, list[_Way]] = {}
     for node in network.nodes:
         owner = _owner(node, ways)
         if owner is None:
-            stages.append([({}, Alternative((node,)))])
-        elif ways[owner] not in stages:
-            stages.append(ways[owner])
-    return stages
+            stages[node.name] = [({}, Alternative((node,)))]
+        else:
+            stages[owner] = ways[owner]
+    return list(stages.values())
 
 
 def _nodes(subject: Subject, choices: Mapping[str, Choice]) -> dict[str, tuple[Node, ...]]:
@@ -113,41 +131,82 @@ def _read(subject: Subject, arch: LowRankNetwork) -> Network:
     return network_of(subject.build(arch), subject.images.calibration[:1], str(arch))
 
 
-def _middle(codesign: Codesign) -> float:
-    """Return a price of damage at which there is some, and not too much: cycles for a unit."""
-    return codesign.least_cycles / float(np.median(codesign.damages))
+class _Search:
+    """Finds plans that fit the board, at prices of room that change little from one to the next.
 
+    Args:
+        codesign: has alternatives that do damage.
+    """
 
-def _sum_of_middle(codesign: Codesign) -> float:
-    """Return what a plan costs at that price; infinite if it does not fit."""
-    plan = codesign.least(_middle(codesign), max(_ROOMS))
-    return np.inf if plan is None else plan.cycles + _middle(codesign) * plan.damage
+    def __init__(self, codesign: Codesign) -> None:
+        self._codesign = codesign
+        # A price of damage at which there is some, and not too much.
+        self._start = codesign.least_cycles / float(np.median(codesign.damages))
+        self._least, self._most = (codesign.least_cycles * one for one in _ROOM_PRICES)
+        self._room_price = codesign.least_cycles
 
+    def rank(self) -> tuple[float, float]:
+        """Return what is least of the best search: more damage than need be is worst."""
+        plan = self._mildest()
+        fits = plan is not None
+        cycles = plan.cycles + self._start * plan.damage if plan else math.inf
+        return -self._start if fits else 0.0, cycles
 
-def _spread(codesign: Codesign, room: float, count: int, span: tuple[float, float]) -> list[Plan]:
-    """Return plans whose times lie in the span, at prices of damage evenly spread."""
-    high = _middle(codesign)
-    for _ in range(_RUNGS):
-        mildest = codesign.least(high, room)
-        if mildest:
-            break
-        high /= _LADDER
-    else:
-        return []
-    for _ in range(_RUNGS):
-        milder = codesign.least(high * _LADDER, room)
-        if milder is None:  # it does not fit the board without more damage
-            break
-        mildest, high = milder, high * _LADDER
-        if not milder.damage:
-            break
-    low = high
-    for _ in range(2 * _RUNGS):
-        plan = codesign.least(low, room)
-        if plan is None or plan.cycles <= _BELOW * span[0] * mildest.cycles:
-            break
-        if plan.cycles > span[1] * mildest.cycles:
-            high = low
-        low /= _LADDER
-    plans = [codesign.least(price, room) for price in np.geomspace(high, low, count)]
-    return [plan for plan in plans if plan and plan.cycles <= span[1] * mildest.cycles]
+    def _mildest(self) -> Plan | None:
+        """Return the plan at the greatest price up to that in the middle at which one fits."""
+        for _ in range(_TRIES):
+            plan = self._fullest(self._start)
+            if plan:
+                return plan
+            self._start /= _DAMAGE_STEP
+        return None
+
+    def spread(self, prices: int, span: tuple[float, float]) -> list[Plan]:
+        """Return plans whose times lie in the span, at prices of damage evenly spread."""
+        mildest = self._mildest()
+        if mildest is None:
+            return []
+        high, bottom = self._start, self._start * _DAMAGE_STEP**-_TRIES
+        while mildest.damage and (milder := self._fullest(high * _DAMAGE_STEP)):
+            mildest, high = milder, high * _DAMAGE_STEP
+        low = high
+        while low > bottom and (plan := self._fullest(low)):
+            if plan.cycles <= _BELOW * span[0] * mildest.cycles:
+                break
+            if plan.cycles > span[1] * mildest.cycles:
+                high = low
+            low /= _DAMAGE_STEP
+        # At the first of these prices plans are too slow.
+        between = np.geomspace(high, low, prices + 1)[1:].tolist()
+        found = [plan for price in between for plan in self._fitting(price)]
+        return [plan for plan in found if plan.cycles <= span[1] * mildest.cycles]
+
+    def _fitting(self, damage_price: float) -> list[Plan]:
+        """Return plans that fit and leave little of the board, the fullest first."""
+        plan = self._fullest(damage_price)
+        found: list[Plan] = []
+        price = self._room_price
+        while plan and len(found) < _ROOMS:
+            found.append(plan)
+            price *= _ROOM_STEP
+            plan = self._codesign.plan(price, damage_price)
+            if not _LEAST_ROOM <= plan.room <= 1:
+                break
+        return found
+
+    def _fullest(self, damage_price: float) -> Plan | None:
+        """Return the plan that takes most of the board, and no more; None if none does."""
+        price = self._room_price
+        plan = self._codesign.plan(price, damage_price)
+        while plan.room > 1:
+            price *= _ROOM_STEP
+            if price > self._most:
+                return None
+            plan = self._codesign.plan(price, damage_price)
+        while price > self._least:
+            fuller = self._codesign.plan(price / _ROOM_STEP, damage_price)
+            if fuller.room > 1:
+                break
+            plan, price = fuller, price / _ROOM_STEP
+        self._room_price = price
+        return plan

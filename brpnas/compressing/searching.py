@@ -253,8 +253,10 @@ def _measured_costs(
         costs = priced_costs(subject, measured)
         if propose is None:
             return costs, ()
-        first = propose(subject, round(_PROPOSED * more), settings.span)
-        sizes = [len(part) for part in np.array_split(range(more - len(first)), _ROUNDS)]
+        proposed = propose(subject, round(_PROPOSED * more), settings.span)
+        first = [arch for arch in proposed if arch not in measured]
+        parts = np.array_split(range(more - len(first)), _ROUNDS)
+        sizes = [len(part) for part in parts if len(part)]
         scouted = scout(problem, costs, measure, first, sizes, settings.seed)
     return priced_costs(subject, measured | scouted), tuple(scouted)
 

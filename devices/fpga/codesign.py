@@ -27,17 +27,12 @@ __all__ = ["Alternative", "Codesign", "Plan"]
 
 Array = NDArray[np.float64]
 
-_STEP = 1.04
+_STEP = 1.05
 """From one pace to the next."""
-_PACES = (0.01, 20.0)
+_PACES = (0.02, 10.0)
 """The least and the greatest, in times of what all multipliers of a board would need."""
 _NEVER = 1e6
 """Boards that a layer takes which cannot keep a pace."""
-_PRICES = (1e-2, 1e2)
-"""Of the whole board, in the same times."""
-_TRIED = 9
-"""Prices between those: a dearer room may mean less of one resource, and more of the others."""
-_BISECTIONS = 5
 _WHOLE = 0.999
 """Share of a feature map that is as good as all of it."""
 
@@ -103,37 +98,29 @@ class Codesign:
         every = np.concatenate([stage.damages for stage in self._stages])
         return np.asarray(every[every > 0])
 
-    def least(self, damage_price: float, room: float) -> Plan | None:
-        """Return the plan of the least time and damage that takes no more than so much room.
+    def plan(self, room_price: float, damage_price: float) -> Plan:
+        """Return the plan of the least time, room and damage.
 
         Args:
+            room_price: cycles that the whole board is worth.
             damage_price: cycles that a unit of damage is worth.
-            room: share of the board.
-
-        Returns:
-            None if no price for room was found at which a plan is so small.
         """
-        prices = np.geomspace(*_PRICES, _TRIED) * self.least_cycles
-        best: Plan | None = None
-        low = high = 0.0
-        for at, price in enumerate(prices.tolist()):
-            plan = self._plan(price, damage_price)
-            if plan.room <= room and (best is None or self._better(plan, best, damage_price)):
-                best, low, high = plan, prices[max(at - 1, 0)], price
-        for _ in range(_BISECTIONS if best else 0):
-            middle = math.sqrt(low * high)
-            plan = self._plan(middle, damage_price)
-            if plan.room > room:
-                low = middle
-            else:
-                high = middle
-                if best is None or self._better(plan, best, damage_price):
-                    best = plan
-        return best
-
-    @staticmethod
-    def _better(one: Plan, other: Plan, damage_price: float) -> bool:
-        return one.cycles + damage_price * one.damage < other.cycles + damage_price * other.damage
+        after = np.zeros(len(self._paces))
+        solved: list[_Solved] = []
+        for stage in reversed(self._stages):
+            costs: Array = np.broadcast_to(after, stage.room.shape[1:3])
+            steps = []
+            for at in reversed(range(len(stage.room))):
+                # A layer may take as long as words come, or longer, which delays all that follows.
+                handed_on = stage.handed_on[at]
+                later = costs if handed_on is None else handed_on(costs)
+                cost = room_price * stage.cost[at] + self._paces + later
+                costs = np.minimum.accumulate(cost[:, ::-1], axis=1)[:, ::-1] - self._paces
+                steps.append(cost)
+            total = costs + damage_price * stage.damages[:, None]
+            after = total.min(0)
+            solved.append((stage, total.argmin(0), steps[::-1]))
+        return self._walk(solved[::-1])
 
     def _stage(self, stage: Sequence[Alternative], known: dict[int, tuple[Array, float]]) -> _Stage:
         longest = max(len(one.nodes) for one in stage)
@@ -145,7 +132,9 @@ class Codesign:
                 if id(ways) not in known:
                     known[id(ways)] = self._room(ways), float(ways.window.max())
                 room[at, row], windows[at, row] = known[id(ways)]
-        return _Stage(room, windows, np.array([one.damage for one in stage]))
+        handed_on = [_HandedOn.of(window, len(self._paces)) for window in windows]
+        damages = np.array([one.damage for one in stage])
+        return _Stage(room, room @ self._costs, windows, handed_on, damages)
 
     @property
     def _costs(self) -> Array:
@@ -161,33 +150,6 @@ class Codesign:
         taken[ways.latency > self._paces[:, None] * (1 + 1e-9)] = _NEVER
         cheapest = (taken @ self._costs).argmin(1)
         return np.asarray(taken[np.arange(len(self._paces)), cheapest])
-
-    def _plan(self, price: float, damage_price: float) -> Plan:
-        """Return the plan of the least sum at one price for room."""
-        after = np.zeros(len(self._paces))
-        solved: list[_Solved] = []
-        for stage in reversed(self._stages):
-            costs: Array = np.broadcast_to(after, stage.room.shape[1:3])
-            steps = []
-            for room, window in zip(stage.room[::-1], stage.windows[::-1], strict=True):
-                # A layer may take as long as words come, or longer, which delays all that follows.
-                cost = price * (room @ self._costs) + self._paces + self._handed_on(costs, window)
-                costs = np.minimum.accumulate(cost[:, ::-1], axis=1)[:, ::-1] - self._paces
-                steps.append(cost)
-            total = costs + damage_price * stage.damages[:, None]
-            after = total.min(0)
-            solved.append((stage, total.argmin(0), steps[::-1]))
-        return self._walk(solved[::-1])
-
-    def _handed_on(self, costs: Array, window: Array) -> Array:
-        """Return costs at the paces at which layers hand on, shape (alternatives, paces)."""
-        shift = np.log1p(-np.minimum(window, _WHOLE))[:, None] / math.log(_STEP)
-        place = np.clip(np.arange(len(self._paces)) + shift, 0, len(self._paces) - 1)
-        below = np.minimum(place.astype(np.intp), len(self._paces) - 2)
-        part = place - below
-        one = np.take_along_axis(costs, below, 1)
-        other = np.take_along_axis(costs, below + 1, 1)
-        return np.asarray(one * (1 - part) + other * part)
 
     def _walk(self, solved: Sequence[_Solved]) -> Plan:
         """Follow the least sums from the first layer on."""
@@ -214,18 +176,51 @@ class Codesign:
 
 
 @dataclass(frozen=True, eq=False)
+class _HandedOn:
+    """Looks up costs at the paces at which layers hand on, (1 - window) of those they take in at.
+
+    Attributes:
+        below: places of the paces below, shape (alternatives, paces).
+        part: how far it is from there to the pace above.
+    """
+
+    below: NDArray[np.intp]
+    part: Array
+
+    @classmethod
+    def of(cls, windows: Array, paces: int) -> _HandedOn | None:
+        """Return what does it for layers with these windows; None where nothing changes."""
+        if not windows.any():
+            return None
+        shift = np.log1p(-np.minimum(windows, _WHOLE))[:, None] / math.log(_STEP)
+        place = np.clip(np.arange(paces) + shift, 0, paces - 1)
+        below = np.minimum(place.astype(np.intp), paces - 2)
+        return cls(below, place - below)
+
+    def __call__(self, costs: Array) -> Array:
+        """Return costs (alternatives, paces), interpolated."""
+        rows = np.arange(len(self.below))[:, None]
+        one, other = costs[rows, self.below], costs[rows, self.below + 1]
+        return np.asarray(one + self.part * (other - one))
+
+
+@dataclass(frozen=True, eq=False)
 class _Stage:
     """Alternatives side by side; those with fewer nodes have some that take nothing.
 
     Attributes:
         room: shares that nodes need to keep each pace, of DSP slices and of the rest, shape
             (nodes, alternatives, paces, 2).
+        cost: of that room, shape (nodes, alternatives, paces).
         windows: of the nodes, shape (nodes, alternatives).
+        handed_on: of each node.
         damages: shape (alternatives,).
     """
 
     room: Array
+    cost: Array
     windows: Array
+    handed_on: list[_HandedOn | None]
     damages: Array
 
 

@@ -6,12 +6,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from brpnas.compressing.proposing import propose
-from brpnas.compressing.subject import Subject
+from brpnas.compressing.subject import Progress, Subject, prepare
 from brpnas.devices.fpga import FPGADevice, network_of, read_platform
 from brpnas.devices.fpga.network import Network
 from brpnas.errors import UserError
+from brpnas.models import LoadedModel
 from brpnas.spaces import LowRankNetwork
 
 SPAN = (0.3, 0.9)
@@ -69,6 +72,38 @@ def test_what_fits_at_once_is_proposed_where_the_network_does_not(subject: Subje
 
 def test_a_board_that_is_too_small(subject: Subject) -> None:
     assert propose(subject, board(DSP=1), 8, SPAN) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_few_are_asked_for(subject: Subject, count: int) -> None:
+    assert len(propose(subject, board(DSP=100), count, SPAN)) == count
+
+
+class Twice(nn.Module):
+    """One of its layers is called twice, and the name of another looks as if it were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, padding=1)
+        self.again = nn.Conv2d(16, 16, 3, padding=1)
+        self.wide = nn.Conv2d(16, 32, 3, padding=1)
+        self.wide_2 = nn.Conv2d(32, 16, 3, padding=1)
+        self.last = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.again(torch.relu(self.again(torch.relu(self.first(x))))))
+        x = torch.relu(self.wide_2(torch.relu(self.wide(x))))
+        return torch.as_tensor(self.last(x.mean((2, 3))))
+
+
+def test_a_layer_that_is_called_twice_stays(subject: Subject, bars: Progress) -> None:
+    torch.manual_seed(0)
+    loaded = LoadedModel("twice", Twice().eval(), None, None)
+    own = prepare(loaded, subject.images, cost="macs", seed=0, bars=bars, options=5)
+    assert "again" in own.space.options
+    found = propose(own, board(DSP=100), 16, SPAN)
+    replaced = {name for arch in found for name in arch.choices}
+    assert {"wide", "wide_2"} <= replaced <= {"first", "wide", "wide_2", "last"}
 
 
 def test_a_layer_the_board_cannot_compute_is_left(

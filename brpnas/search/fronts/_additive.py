@@ -126,22 +126,22 @@ class Additive(Translator):
 
         Args:
             count: the greatest number of them.
-            span: of the costs that they have, and are spread over, see `spread`; what is cheaper
-                comes after them.
+            span: of the costs that they have, and are spread over, see `spread`; of a front that
+                has none, what is cheaper.
         """
         archs = list(self.scouted)
         shares = np.array(list(self.scouted.values()))
         damages = self.damage(self.places(archs)).sum(-1)
         best: list[int] = []
-        # Where a network does not fit a board at once, those that do cost less than any span has.
-        for least, greatest in (span, (0.0, span[0] * (1 - 1e-8))):
-            left = np.flatnonzero((shares >= least) & (shares <= greatest * (1 + 1e-9)))
-            while len(left) and len(best) < count:
-                front = on_front(shares[left], -damages[left])
-                rows = left[front]
-                chosen = spread(shares[rows], count - len(best), (least, greatest))
-                best += rows[chosen].tolist()
-                left = left[~front]
+        left = np.flatnonzero(shares <= span[1] * (1 + 1e-9))
+        while len(left) and len(best) < count:
+            front = on_front(shares[left], -damages[left])
+            inside = front & (shares[left] >= span[0])
+            # Where a network does not fit a board at once, those that do cost less than the span,
+            # and may beat all that is in it.
+            rows, part = (left[inside], span) if inside.any() else (left[front], (0.0, span[0]))
+            best += rows[spread(shares[rows], count - len(best), part)].tolist()
+            left = left[~front]
         if not best:
             return [archs[row] for row in spread(shares, count, span)]
         return [archs[row] for row in best]

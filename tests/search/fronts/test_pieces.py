@@ -228,12 +228,20 @@ def test_what_was_scouted_is_chosen_by_its_cost() -> None:
     front = {arch for arch, on in zip(inside, on_front(shares, -damages), strict=True) if on}
     assert set(known.best_scouted(len(front), span)) == front
     assert set(known.best_scouted(3, span)) < front
+
+    def damage_of(arch: LowRankNetwork) -> float:
+        return float(known.damage(known.places([arch])).sum())
+
     more = known.best_scouted(len(front) + 2, span)
     assert set(more[: len(front)]) == front
     assert set(more) <= set(inside)
     assert len(set(more)) == len(more) == len(front) + 2
-    cheap = [arch for arch in archs if costs.cost(arch) / whole < 0.6]
-    assert set(known.best_scouted(len(archs), (0.6, 0.9))[-len(cheap) :]) == set(cheap)
-    assert len(known.best_scouted(len(archs), (0.6, 0.9))) == len(cheap) + sum(shares >= 0.6)
-    (nearest,) = known.best_scouted(3, (0.001, 0.01))
-    assert costs.cost(nearest) == min(costs.cost(arch) for arch in archs)
+    # All that is in the span, before what is cheaper and has no less damage.
+    dear = [arch for arch in inside if costs.cost(arch) / whole >= 0.5]
+    assert set(dear) <= set(known.best_scouted(len(archs), (0.5, 0.9)))
+    # What is cheaper and beats all of the span comes first.
+    mildest = min(archs, key=damage_of)
+    measured = {**costs.costs.measured, mildest: 0.1 * whole}
+    dominating = dataclasses.replace(costs.costs, measured=measured)
+    other = Additive(costs.front.problem, dominating, archs)
+    assert other.best_scouted(1, (0.5, 0.9)) == [mildest]
