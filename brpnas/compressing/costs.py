@@ -46,7 +46,9 @@ __all__ = [
 
 LATENCY = "latency_ms"
 
-Propose = Callable[[Subject, int, tuple[float, float]], Sequence[LowRankNetwork]]
+Propose = Callable[
+    [Subject, int, tuple[float, float], Callable[[int, int], None]], Sequence[LowRankNetwork]
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,8 @@ class LatencySource:
         identity: what makes two of them the same, for the run's record.
         propose: of a device whose latencies are computed, which takes less than to judge a
             version, and not measured: returns so many versions that are thought to be quick for
-            the damage that they do, within a span of latencies as shares of the original's.
+            the damage that they do, within a span of latencies as shares of the original's; calls
+            a function with what is done of what there is to do.
     """
 
     evaluator: Callable[[Subject], Evaluator[LowRankNetwork]]
@@ -119,9 +122,12 @@ def open_device(
             return ComputingEvaluator(board, mapping, lambda arch: _Mapped(subject, arch), kept)
 
         def proposed(
-            subject: Subject, count: int, span: tuple[float, float]
+            subject: Subject,
+            count: int,
+            span: tuple[float, float],
+            progress: Callable[[int, int], None],
         ) -> Sequence[LowRankNetwork]:
-            return propose(subject, board, count, span)
+            return propose(subject, board, count, span, progress)
 
         return LatencySource(mapped, board.identity(), proposed)
     profile = read_profile(name)

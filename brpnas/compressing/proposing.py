@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -42,7 +42,11 @@ _Way = tuple[Mapping[str, Choice], Alternative]
 
 
 def propose(
-    subject: Subject, board: FPGADevice, count: int, span: tuple[float, float]
+    subject: Subject,
+    board: FPGADevice,
+    count: int,
+    span: tuple[float, float],
+    progress: Callable[[int, int], None],
 ) -> list[LowRankNetwork]:
     """Return versions that are quick for the damage that they do, by what their layers need.
 
@@ -52,6 +56,7 @@ def propose(
         count: the most versions.
         span: of the time of one image, as shares of what the least damaged version takes that fits
             the board at once.
+        progress: called with (prices done, prices).
 
     Returns:
         Each once, the slowest first; few or none where few fit.
@@ -64,9 +69,12 @@ def propose(
     problem = board.problem(network)
     searches = [_Search(Codesign(problem, alternatives, cost)) for cost in _MULTIPLIERS]
     best = sorted(searches, key=_Search.rank)[:_TAKEN]
-    plans = {
-        plan.chosen: plan for one in best for plan in one.spread(max(count // _TAKEN, 4), span)
-    }
+    prices = max(count // _TAKEN, 4)
+    plans: dict[tuple[int, ...], Plan] = {}
+    for at, one in enumerate(best):
+        for done, found in enumerate(one.spread(prices, span), 1):
+            plans |= {plan.chosen: plan for plan in found}
+            progress(at * prices + done, _TAKEN * prices)
     slowest_first = sorted(plans.values(), key=lambda plan: -plan.cycles)
     kept = np.linspace(0, len(plans) - 1, min(count, len(plans))).round().astype(int)
     return [_version(subject, stages, slowest_first[row]) for row in kept]
@@ -161,11 +169,11 @@ class _Search:
             self._start /= _DAMAGE_STEP
         return None
 
-    def spread(self, prices: int, span: tuple[float, float]) -> list[Plan]:
-        """Return plans whose times lie in the span, at prices of damage evenly spread."""
+    def spread(self, prices: int, span: tuple[float, float]) -> Iterator[list[Plan]]:
+        """Yield plans whose times lie in the span, for each of so many prices of damage."""
         mildest = self._mildest()
         if mildest is None:
-            return []
+            return
         high, bottom = self._start, self._start * _DAMAGE_STEP**-_TRIES
         while mildest.damage and (milder := self._fullest(high * _DAMAGE_STEP)):
             mildest, high = milder, high * _DAMAGE_STEP
@@ -177,9 +185,9 @@ class _Search:
                 high = low
             low /= _DAMAGE_STEP
         # At the first of these prices plans are too slow.
-        between = np.geomspace(high, low, prices + 1)[1:].tolist()
-        found = [plan for price in between for plan in self._fitting(price)]
-        return [plan for plan in found if plan.cycles <= span[1] * mildest.cycles]
+        for price in np.geomspace(high, low, prices + 1)[1:].tolist():
+            found = self._fitting(price)
+            yield [plan for plan in found if plan.cycles <= span[1] * mildest.cycles]
 
     def _fitting(self, damage_price: float) -> list[Plan]:
         """Return plans that fit and leave little of the board, the fullest first."""

@@ -186,7 +186,7 @@ def search_versions(
         known = subject.space.macs if settings.cost == "macs" else subject.space.params
         problem = _problem(subject, settings, whole, known)
         costs, scouted = counted_costs(subject, settings.cost), ()
-    additive = Additive(problem, costs)
+    additive = Additive(problem, costs, scouted)
     _check_reachable(additive, settings)
     if problem.known is not None:
         judge.stop_below = _floor(judge, additive, settings.span[0])
@@ -213,13 +213,18 @@ def _floor(
 
 
 def _check_reachable(additive: Additive, settings: SearchSettings) -> None:
-    share = float(additive.shares(additive.costs.argmin(1)))
+    cheapest = float(additive.shares(additive.costs.argmin(1)))
+    share = min(additive.scouted.values(), default=cheapest)
     if share > settings.span[1]:
-        asked = f"no version has {settings.span[1]:g} of that or less"
+        asked = f"no version has {settings.span[1]:g} of the original's {settings.cost} or less"
+        accepted = "; accepted: a --target above that"
         if settings.target is not None:
-            asked = f"--target {settings.target:g} cannot be reached"
-        has = "is predicted to have" if settings.cost == "latency" else "has"
-        raise UserError(f"{asked}: the closest {has} {share:.3g} of the original's {settings.cost}")
+            asked, accepted = f"--target {settings.target:g} cannot be reached", ""
+        guessed = settings.cost == "latency" and not additive.scouted
+        has = "is predicted to have" if guessed else "has"
+        raise UserError(
+            f"{asked}: the closest {has} {share:.3g} of the original's {settings.cost}{accepted}"
+        )
 
 
 def _measured_costs(
@@ -235,30 +240,40 @@ def _measured_costs(
     Returns:
         What is known of costs, and what was scouted.
     """
-    more = _SCOUTED * settings.budget if propose else 0
-    total, done = _SURVEY + more, 0
+    drawn = subject.space.draw(_SURVEY, np.random.default_rng(settings.seed))
+    measured = {LowRankNetwork(): problem.whole}
     with bars("latencies of versions") as bar:
-
-        def measure(archs: Sequence[LowRankNetwork]) -> Iterator[float]:
-            nonlocal done
-            for one in latencies.evaluate(archs):
-                done += 1
-                bar(done, total)
-                yield float("nan") if one.error else one.metrics[LATENCY]
-
-        drawn = subject.space.draw(_SURVEY, np.random.default_rng(settings.seed))
-        found = zip(drawn, measure(drawn), strict=True)
-        measured = {LowRankNetwork(): problem.whole}
+        found = zip(drawn, _measuring(latencies, bar, _SURVEY)(drawn), strict=True)
         measured |= {arch: one for arch, one in found if np.isfinite(one)}
-        costs = priced_costs(subject, measured)
-        if propose is None:
-            return costs, ()
-        proposed = propose(subject, round(_PROPOSED * more), settings.span)
-        first = [arch for arch in proposed if arch not in measured]
-        parts = np.array_split(range(more - len(first)), _ROUNDS)
-        sizes = [len(part) for part in parts if len(part)]
+    costs = priced_costs(subject, measured)
+    if propose is None:
+        return costs, ()
+    more = _SCOUTED * settings.budget
+    with bars("ranks and foldings") as bar:
+        proposed = propose(subject, round(_PROPOSED * more), settings.span, bar)
+    first = [arch for arch in proposed if arch not in measured]
+    parts = np.array_split(range(more - len(first)), _ROUNDS)
+    sizes = [len(part) for part in parts if len(part)]
+    with bars("latencies near the best") as bar:
+        measure = _measuring(latencies, bar, more)
         scouted = scout(problem, costs, measure, first, sizes, settings.seed)
     return priced_costs(subject, measured | scouted), tuple(scouted)
+
+
+def _measuring(
+    latencies: Evaluator[LowRankNetwork], bar: Callable[[float, int], None], total: int
+) -> Callable[[Sequence[LowRankNetwork]], Iterator[float]]:
+    """Return what measures networks, NaN where that fails, and shows how many it did so far."""
+    done = 0
+
+    def measure(archs: Sequence[LowRankNetwork]) -> Iterator[float]:
+        nonlocal done
+        for one in latencies.evaluate(archs):
+            done += 1
+            bar(done, total)
+            yield float("nan") if one.error else one.metrics[LATENCY]
+
+    return measure
 
 
 class _Surveyed(Predictor):

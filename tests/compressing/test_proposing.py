@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brpnas.compressing.proposing import propose
+from brpnas.compressing import proposing
 from brpnas.compressing.subject import Progress, Subject, prepare
 from brpnas.devices.fpga import FPGADevice, network_of, read_platform
 from brpnas.devices.fpga.network import Network
@@ -24,6 +24,18 @@ _ZEDBOARD = read_platform("zedboard")
 def board(**resources: int) -> FPGADevice:
     changed = {**_ZEDBOARD.resources, **resources}
     return FPGADevice(dataclasses.replace(_ZEDBOARD, resources=changed))
+
+
+def propose(
+    subject: Subject, device: FPGADevice, count: int, span: tuple[float, float]
+) -> list[LowRankNetwork]:
+    shown: list[tuple[int, int]] = []
+    found = proposing.propose(
+        subject, device, count, span, lambda done, total: shown.append((done, total))
+    )
+    assert [done for done, _ in shown] == sorted({done for done, _ in shown})
+    assert not found or shown[-1][0] == shown[-1][1]
+    return found
 
 
 def seconds(subject: Subject, device: FPGADevice, arch: LowRankNetwork) -> float:

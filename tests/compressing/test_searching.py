@@ -136,7 +136,7 @@ def test_versions_are_computed_near_the_best(
         return devices[-1]
 
     def propose(
-        subject: Subject, count: int, span: tuple[float, float]
+        subject: Subject, count: int, span: tuple[float, float], _: object
     ) -> Sequence[LowRankNetwork]:
         assert (count, span) == (15, (0.3, 0.9))
         proposed.extend(subject.space.draw(4, np.random.default_rng(7)))
@@ -184,3 +184,28 @@ def test_settings_are_checked_at_once(settings: dict[str, Any], said: str) -> No
 def test_span_ends_at_the_target() -> None:
     assert SearchSettings(target=0.5).span == (pytest.approx(0.46), 0.5)
     assert SearchSettings().span[0] < SearchSettings().span[1] < 1
+
+
+class _Constant(_OnPaper):
+    """A device on which nothing saves more than a twentieth."""
+
+    def evaluate(self, archs: Sequence[LowRankNetwork]) -> Iterator[Evaluation]:
+        for arch in archs:
+            yield Evaluation({"latency_ms": 0.95 if arch.replaced else 1.0})
+
+
+def test_nothing_is_quick_enough(subject: Subject, tmp_path: Path, bars: Progress) -> None:
+    def propose(subject: Subject, *_: object) -> Sequence[LowRankNetwork]:
+        return subject.space.draw(4, np.random.default_rng(7))
+
+    source = LatencySource(lambda subject: _Constant(subject.space), {"name": "paper"}, propose)
+    said = r"no version has 0\.9 of the original's latency or less: the closest has 0\.95 of the "
+    settings = SearchSettings("knapsack", "gp", "latency", 3)
+    with (
+        Run(tmp_path, {}, seed=0) as run,
+        pytest.raises(UserError, match=said + r".*accepted: a --target above that"),
+    ):
+        search_versions(subject, settings, source, run, bars)
+    with Run(tmp_path / "near", {}, seed=0) as run:
+        near = SearchSettings("knapsack", "gp", "latency", 3, target=0.96)
+        assert search_versions(subject, near, source, run, bars).front.evaluated == 3
