@@ -154,11 +154,14 @@ class _Search:
         self._room_price = codesign.least_cycles
 
     def rank(self) -> tuple[float, float]:
-        """Return what is least of the best search: more damage than need be is worst."""
+        """Return a key by which the best come first: minus the price of damage at which plans fit.
+
+        Of those alike, time and damage at that price, in cycles.
+        """
         plan = self._mildest()
-        fits = plan is not None
-        cycles = plan.cycles + self._start * plan.damage if plan else math.inf
-        return -self._start if fits else 0.0, cycles
+        if plan is None:
+            return 0.0, math.inf
+        return -self._start, plan.cycles + self._start * plan.damage
 
     def _mildest(self) -> Plan | None:
         """Return the plan at the greatest price up to that in the middle at which one fits."""
@@ -174,8 +177,9 @@ class _Search:
         mildest = self._mildest()
         if mildest is None:
             return
-        high, bottom = self._start, self._start * _DAMAGE_STEP**-_TRIES
-        while mildest.damage and (milder := self._fullest(high * _DAMAGE_STEP)):
+        high = self._start
+        top, bottom = (high * _DAMAGE_STEP**power for power in (_TRIES, -_TRIES))
+        while mildest.damage and high < top and (milder := self._fullest(high * _DAMAGE_STEP)):
             mildest, high = milder, high * _DAMAGE_STEP
         low = high
         while low > bottom and (plan := self._fullest(low)):

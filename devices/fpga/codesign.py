@@ -70,8 +70,8 @@ class Plan:
 class Codesign:
     """Chooses an alternative for each stage, for little damage and the least time of one image.
 
-    A network that is no chain is taken for one, in the order of its layers: branches that are
-    shorter than what they run beside cost what they would.
+    A network that is no chain is taken for one, in the order of its layers: a branch delays what
+    follows as if it were behind the branches before it.
 
     Args:
         problem: the board, and the network as it is.
