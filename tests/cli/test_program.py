@@ -82,6 +82,12 @@ def test_help_imports_nothing_slow() -> None:
     assert done.stdout.endswith("set()\n")
 
 
+def test_it_runs_as_a_module() -> None:
+    asked = [sys.executable, "-m", "brpnas", "--help"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+    assert "Usage: python -m brpnas " in done.stdout
+
+
 def test_interrupt_exits_130_with_one_line(brpnas: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
