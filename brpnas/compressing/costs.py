@@ -121,15 +121,7 @@ def open_device(
             kept = folder / "computed.jsonl"
             return ComputingEvaluator(board, mapping, lambda arch: _Mapped(subject, arch), kept)
 
-        def proposed(
-            subject: Subject,
-            count: int,
-            span: tuple[float, float],
-            progress: Callable[[int, int], None],
-        ) -> Sequence[LowRankNetwork]:
-            return propose(subject, board, count, span, progress)
-
-        return LatencySource(mapped, board.identity(), proposed)
+        return LatencySource(mapped, board.identity(), functools.partial(propose, board))
     profile = read_profile(name)
     plan = TimingPlan(rounds=rounds, threads=profile.threads)
     device = stack.enter_context(connect(profile, plan, serial=serial, address=address))

@@ -42,8 +42,8 @@ _Way = tuple[Mapping[str, Choice], Alternative]
 
 
 def propose(
-    subject: Subject,
     board: FPGADevice,
+    subject: Subject,
     count: int,
     span: tuple[float, float],
     progress: Callable[[int, int], None],
@@ -51,8 +51,8 @@ def propose(
     """Return versions that are quick for the damage that they do, by what their layers need.
 
     Args:
+        board: that they are for.
         subject: the network.
-        board: that it is for.
         count: the most versions.
         span: of the time of one image, as shares of what the least damaged version takes that fits
             the board at once.

@@ -236,6 +236,8 @@ def test_what_was_scouted_is_chosen_by_its_cost() -> None:
     assert set(more[: len(front)]) == front
     assert set(more) <= set(inside)
     assert len(set(more)) == len(more) == len(front) + 2
+    (nearest,) = known.best_scouted(3, (0.001, 0.01))
+    assert costs.cost(nearest) == min(costs.cost(arch) for arch in archs)
     # All that is in the span, before what is cheaper and has no less damage.
     dear = [arch for arch in inside if costs.cost(arch) / whole >= 0.5]
     assert set(dear) <= set(known.best_scouted(len(archs), (0.5, 0.9)))
